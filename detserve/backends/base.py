@@ -1,0 +1,85 @@
+"""Backend: what every engine can do, whatever runs it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detserve.errors import BadSpec
+from detserve.letterbox import Pixels
+from detserve.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from detserve.networks.preprocess import Preprocessed
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnginePlan:
+    """What an engine is built for: its precision ("auto": the backend's own choice) and largest batch."""
+
+    precision: str = "auto"
+    max_batch: int = 8
+
+    def __post_init__(self) -> None:
+        if self.max_batch < 1:
+            raise BadSpec(f"the largest batch must be at least 1, not {self.max_batch}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """Where an engine runs: the number of a GPU, or None for the CPU with that many threads."""
+
+    threads: int = 1
+    gpu: int | None = None
+
+
+class Backend(ABC):
+    """One engine, loaded: uint8 RGB [n, height, width, 3] → {output: float32 [n, ...]}.
+
+    A class of this is an adapter of one runtime: `missing` says whether it runs here, `build` writes an
+    engine's files into a folder, the constructor loads them.
+    """
+
+    name: ClassVar[str]
+    precisions: ClassVar[tuple[str, ...]] = ("auto", "fp32")
+
+    def __init__(self, folder: Path, spec: ModelSpec, plan: EnginePlan, device: Device) -> None:
+        self.spec = spec
+        self.chunk = self.load(folder, plan, device)
+
+    @classmethod
+    @abstractmethod
+    def missing(cls) -> str | None:
+        """What this machine lacks for this backend and how to get it, as a sentence; None when it runs."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, network: Preprocessed, plan: EnginePlan, folder: Path) -> None:
+        """Write the engine's files into that empty folder: the same bytes for the same input."""
+
+    @abstractmethod
+    def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
+        """Load the files that `build` wrote → how many pictures one call of `infer` takes best."""
+
+    @abstractmethod
+    def infer(self, batch: Pixels) -> list[NDArray[np.float32]]:
+        """Run at most `chunk` pictures → the outputs in the order of the spec; they may be reused buffers."""
+
+    def __call__(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
+        """Run a batch of any size, split where it is larger than one call takes."""
+        height, width = self.spec.size[1], self.spec.size[0]
+        if batch.ndim != 4 or batch.shape[1:] != (height, width, 3) or batch.dtype != np.uint8:
+            expected = f"uint8 [n, {height}, {width}, 3]"
+            raise ValueError(f"{self.spec.name} takes {expected}, not {batch.dtype} {list(batch.shape)}")
+        parts = [
+            # A copy: the runtime overwrites its buffers in the next call.
+            [output.copy() for output in self.infer(batch[start : start + self.chunk])]
+            for start in range(0, len(batch), self.chunk)
+        ]
+        whole = parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
+        return dict(zip(self.spec.outputs, whole, strict=True))

@@ -1,0 +1,89 @@
+"""The tree of errors.
+
+::
+
+    DetserveError
+    ├── RequestError            the caller's picture or options; answered with a 4xx status
+    │   ├── BadPicture          400  not a picture, broken, or cut short
+    │   ├── PictureTooLarge     413  more pixels than the server decodes
+    │   ├── UnsupportedFormat   415  a picture, but of a format that is not served
+    │   └── InvalidOption       422  an option that is no number or out of range
+    └── SetupError              the operator's files or machine; ends a command with exit status 1
+        ├── BadSpec             a model's description that does not hold together
+        ├── BadWeights          a weight file that does not fit the network, or is not what it should be
+        ├── BackendMissing      a backend that this machine lacks a package or a device for
+        ├── EngineRejected      an engine that disagrees with the network that it was made from
+        ├── BadArchive          a .mar file that cannot be read or was not made by detserve
+        └── ServerFailed        TorchServe did not start, or a model's workers did not become ready
+
+A message says what is wrong and what to do next, on one line.
+"""
+
+from typing import ClassVar
+
+
+class DetserveError(Exception):
+    """The root of all errors that detserve raises on purpose."""
+
+
+class RequestError(DetserveError):
+    """A fault of one request. It never touches the other requests of its batch."""
+
+    status: ClassVar[int] = 400
+    type: ClassVar[str] = "bad_request"
+
+
+class BadPicture(RequestError):
+    """The bytes are no picture, or a broken one."""
+
+    status = 400
+    type = "bad_picture"
+
+
+class PictureTooLarge(RequestError):
+    """The header declares more pixels than the server decodes."""
+
+    status = 413
+    type = "picture_too_large"
+
+
+class UnsupportedFormat(RequestError):
+    """The bytes are a picture of a format, or of a kind of pixel, that is not served."""
+
+    status = 415
+    type = "unsupported_format"
+
+
+class InvalidOption(RequestError):
+    """An option of the request is not a number or lies outside its range."""
+
+    status = 422
+    type = "invalid_option"
+
+
+class SetupError(DetserveError):
+    """A fault in what the operator provides: files, packages, machine, ports."""
+
+
+class BadSpec(SetupError):
+    """A model's description does not hold together."""
+
+
+class BadWeights(SetupError):
+    """A weight file does not fit its network, is damaged, or is not the file that was asked for."""
+
+
+class BackendMissing(SetupError):
+    """A backend lacks a package or a device on this machine."""
+
+
+class EngineRejected(SetupError):
+    """A built engine disagrees with the network that it was made from."""
+
+
+class BadArchive(SetupError):
+    """A .mar file cannot be read or was not made by detserve."""
+
+
+class ServerFailed(SetupError):
+    """TorchServe did not start, or the workers of a model did not become ready."""

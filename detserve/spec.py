@@ -1,0 +1,142 @@
+"""ModelSpec: what a model wants as input, what its outputs mean, and where its weights come from."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detserve.detections import Detections
+from detserve.errors import BadSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Outputs = Mapping[str, NDArray[np.float32]]
+"""The raw outputs of a network by name, each float32 [n, ...] with the batch first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Where a model's weights come from.
+
+    origin: "package:NAME/FILE" for a file inside an installed package, else a sentence that says where users
+    get the file; licence: SPDX identifier; sha256: of that file, where it is one certain file; accuracy: as
+    its authors published it.
+    """
+
+    origin: str
+    licence: str
+    sha256: str | None = None
+    accuracy: str = "not published"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec(ABC):
+    """One model: its input, its outputs, its thresholds. A subclass adds the network and the decode.
+
+    size: input (width, height) in pixels, each a multiple of `stride`. The network sees float32 NCHW
+    (pixel - mean) / std, with mean and std in units of 0-255, in the order of `channels`; letterbox padding
+    has the value `fill`. conf, iou, max_detections: defaults that a request may override.
+    """
+
+    name: str
+    task: str
+    weights: Weights
+    outputs: tuple[str, ...]
+    size: tuple[int, int]
+    stride: int = 32
+    channels: str = "RGB"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    fill: int = 114
+    conf: float = 0.5
+    iou: float = 0.5
+    max_detections: int = 1000
+
+    def __post_init__(self) -> None:
+        def check(holds: bool, rule: str) -> None:
+            if not holds:
+                raise BadSpec(f"model {self.name}: {rule}")
+
+        sides = [side for side in self.size if side < self.stride or side % self.stride]
+        check(len(self.size) == 2 and not sides, f"size {self.size} must be two multiples of {self.stride}")
+        check(self.channels in ("RGB", "BGR"), f"channels must be RGB or BGR, not {self.channels!r}")
+        check(len(self.mean) == len(self.std) == 3 and all(self.std), "mean and std need three values each")
+        check(0 <= self.fill <= 255, f"fill {self.fill} is no pixel value")
+        check(0 <= self.conf <= 1, f"conf {self.conf} must lie between 0 and 1")
+        check(0 <= self.iou <= 1, f"iou {self.iou} must lie between 0 and 1")
+        check(self.max_detections >= 1, f"max_detections {self.max_detections} must be at least 1")
+        check(bool(self.outputs), "a model needs at least one output")
+
+    @abstractmethod
+    def network(self, weights: Path) -> nn.Module:
+        """The network in PyTorch, eval mode, with the weights of that file loaded strictly.
+
+        It maps float32 [n, 3, height, width] to a tuple of tensors in the order of `outputs`.
+        Raises BadWeights when the file does not fit.
+        """
+
+    @abstractmethod
+    def decode(self, outputs: Outputs, conf: Sequence[float]) -> list[Detections]:
+        """Raw outputs of a batch → candidates of each picture with a score above its `conf`, before NMS.
+
+        Boxes and points are in pixels of the letterboxed input.
+        """
+
+    def override(self, **changes: Any) -> Self:
+        """This spec with some fields changed. Raises BadSpec for unknown fields and for values out of range."""
+        known = {field.name for field in fields(self)}
+        for key in changes:
+            if key not in known:
+                close = difflib.get_close_matches(key, known, 1)
+                hint = f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(sorted(known))}"
+                raise BadSpec(f"model {self.name} has no setting {key!r}{hint}")
+        kinds = {name: type(getattr(self, name)) for name in changes}
+        try:
+            values = {name: _convert(value, kinds[name]) for name, value in changes.items()}
+        except (TypeError, ValueError) as error:
+            raise BadSpec(f"model {self.name}: {error}") from error
+        return replace(self, **values)
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that can be written to YAML and given to `override`: all but the weights' origin."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "weights"}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def _convert(value: Any, kind: type) -> Any:
+    if kind is tuple and isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"expected {kind.__name__}, not {value!r}")
+    return value
+
+
+def import_spec(path: str) -> ModelSpec:
+    """The spec at "package.module:NAME": a ModelSpec, or a class of one that needs no arguments.
+
+    Raises BadSpec when there is no such thing.
+    """
+    module_name, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BadSpec(f"no model at {path!r}: {error}") from error
+    if isinstance(found, type) and issubclass(found, ModelSpec):
+        try:
+            found = found()
+        except TypeError as error:
+            raise BadSpec(f"{path!r} cannot be made without arguments: {error}") from error
+    if not isinstance(found, ModelSpec):
+        raise BadSpec(f"{path!r} is no ModelSpec but {type(found).__name__}")
+    return found
