@@ -3,11 +3,12 @@
 ::
 
     DetserveError
-    ├── RequestError            the caller's picture or options; answered with a 4xx status
+    ├── RequestError            one request; answered with a status of its own
     │   ├── BadPicture          400  not a picture, broken, or cut short
     │   ├── PictureTooLarge     413  more pixels than the server decodes
     │   ├── UnsupportedFormat   415  a picture, but of a format that is not served
-    │   └── InvalidOption       422  an option that is no number or out of range
+    │   ├── InvalidOption       422  an option that is no number or out of range
+    │   └── InternalError       500  not the caller's fault after all: the engine failed, the log says why
     └── SetupError              the operator's files or machine; ends a command with exit status 1
         ├── BadSpec             a model's description that does not hold together
         ├── BadWeights          a weight file that does not fit the network, or is not what it should be
@@ -59,6 +60,13 @@ class InvalidOption(RequestError):
 
     status = 422
     type = "invalid_option"
+
+
+class InternalError(RequestError):
+    """The engine failed on this request."""
+
+    status = 500
+    type = "internal_error"
 
 
 class SetupError(DetserveError):

@@ -22,7 +22,8 @@ def iou(a: Floats, b: Floats) -> Floats:
     area_a = np.prod(a[:, 2:] - a[:, :2], axis=1)
     area_b = np.prod(b[:, 2:] - b[:, :2], axis=1)
     union = area_a[:, None] + area_b[None, :] - inner
-    return np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
+    overlap: Floats = np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
+    return overlap
 
 
 def nms(boxes: Floats, scores: Floats, threshold: float) -> NDArray[np.intp]:

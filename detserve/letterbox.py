@@ -71,7 +71,7 @@ class Letterbox:
         return ((points - origin) * scale).astype(np.float32)
 
     def invert_detections(self, found: Detections) -> Detections:
-        """Detections on the canvas → the same detections in pixels of the upright picture, not clipped."""
-        boxes = self.invert(found.boxes.reshape(-1, 2, 2)).reshape(-1, 4)
+        """Detections on the canvas → in pixels of the upright picture; boxes clipped to it, keypoints not."""
+        corners = np.clip(self.invert(found.boxes.reshape(-1, 2, 2)), 0, np.array(self.picture, np.float32))
         points = None if found.keypoints is None else self.invert(found.keypoints)
-        return replace(found, boxes=boxes, keypoints=points)
+        return replace(found, boxes=corners.reshape(-1, 4), keypoints=points)

@@ -77,12 +77,18 @@ class ModelSpec(ABC):
         check(bool(self.outputs), "a model needs at least one output")
 
     @abstractmethod
-    def network(self, weights: Path) -> nn.Module:
-        """The network in PyTorch, eval mode, with the weights of that file loaded strictly.
+    def architecture(self) -> nn.Module:
+        """The network in PyTorch, untrained: float32 [n, 3, height, width] → a tuple in the order of `outputs`."""
 
-        It maps float32 [n, 3, height, width] to a tuple of tensors in the order of `outputs`.
-        Raises BadWeights when the file does not fit.
-        """
+    @abstractmethod
+    def load_weights(self, network: nn.Module, path: Path) -> None:
+        """Load a weight file into that network, strictly. Raises BadWeights, naming what does not fit."""
+
+    def network(self, path: Path) -> nn.Module:
+        """The network with the weights of that file, ready to run. Raises BadWeights when the file does not fit."""
+        network = self.architecture()
+        self.load_weights(network, path)
+        return network.eval()
 
     @abstractmethod
     def decode(self, outputs: Outputs, conf: Sequence[float]) -> list[Detections]:
@@ -129,10 +135,10 @@ def import_spec(path: str) -> ModelSpec:
     """
     module_name, _, name = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module_name), name)
+        found: Any = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise BadSpec(f"no model at {path!r}: {error}") from error
-    if isinstance(found, type) and issubclass(found, ModelSpec):
+    if isinstance(found, type):
         try:
             found = found()
         except TypeError as error:

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EnginePlan:
-    """What an engine is built for: its precision ("auto": the backend's own choice) and largest batch."""
+    """What an engine is built for: one of its backend's precisions, and its largest batch."""
 
-    precision: str = "auto"
-    max_batch: int = 8
+    precision: str
+    max_batch: int
 
     def __post_init__(self) -> None:
         if self.max_batch < 1:
@@ -46,7 +46,8 @@ class Backend(ABC):
     """
 
     name: ClassVar[str]
-    precisions: ClassVar[tuple[str, ...]] = ("auto", "fp32")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    """What it can compute in, its default first; "auto" is the processor's best."""
 
     def __init__(self, folder: Path, spec: ModelSpec, plan: EnginePlan, device: Device) -> None:
         self.spec = spec

@@ -9,19 +9,16 @@ from detserve.errors import BadSpec
 from detserve.spec import ModelSpec, import_spec
 
 
-def catalogue() -> dict[str, tuple[str, ModelSpec]]:
-    """All models of this package by name: (module that holds it, spec)."""
-    modules = [f"{__name__}.{info.name}" for info in pkgutil.iter_modules(__path__)]
-    return {spec.name: (m, spec) for m in modules for spec in importlib.import_module(m).SPECS}
+def catalogue() -> dict[str, ModelSpec]:
+    """All models of this package by name."""
+    modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
+    return {spec.name: spec for module in modules for spec in module.SPECS}
 
 
-def find(model: str) -> tuple[str, ModelSpec]:
-    """The model of that name, or at "package.module:NAME" → (module that holds it, spec).
-
-    Raises BadSpec, naming the models there are.
-    """
+def find(model: str) -> ModelSpec:
+    """The model of that name, or your own at "package.module:NAME". Raises BadSpec, naming the models there are."""
     if ":" in model:
-        return model.partition(":")[0], import_spec(model)
+        return import_spec(model)
     known = catalogue()
     if model not in known:
         raise BadSpec(f"no model {model!r}; there are {', '.join(known)}, or your own as package.module:NAME")

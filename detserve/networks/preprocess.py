@@ -15,6 +15,9 @@ class Preprocessed(nn.Module):
     into its first layers.
     """
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, network: nn.Module, spec: ModelSpec) -> None:
         super().__init__()
         self.network = network

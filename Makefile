@@ -1,0 +1,38 @@
+# make serve   everything that a fresh machine needs, then the server at 127.0.0.1:8080
+# make test    all tests that need no GPU
+# make check   formatter, linter, type checker
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+CODE := $(shell find detserve handlers -name '*.py')
+
+.PHONY: serve test check format clean
+
+serve: $(VENV)/.serve model_store/fd1.mar
+	@exec $(PYTHON) serve.py
+
+test: $(VENV)/.dev
+	$(PYTHON) -m pytest $(ARGS)
+
+check: $(VENV)/.dev
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+
+format: $(VENV)/.dev
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+model_store/%.mar: config/%.yaml $(CODE) repack.py | $(VENV)/.serve
+	$(PYTHON) repack.py $*
+
+$(VENV)/.serve: requirements/install.sh $(wildcard requirements/*.txt)
+	requirements/install.sh $(abspath $(VENV))
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.serve
+	requirements/install.sh $(abspath $(VENV)) dev
+	@touch $@
+
+clean:
+	rm -rf run model_store/*.mar

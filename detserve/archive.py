@@ -1,0 +1,82 @@
+"""Archive: a .mar file, written whole or not at all, and the same bytes for the same input."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detserve.errors import BadArchive
+from detserve.recipe import Recipe
+
+MANIFEST = "MAR-INF/MANIFEST.json"
+# The earliest moment a zip file can hold: an archive's bytes must not depend on when it was packed.
+EPOCH = (1980, 1, 1, 0, 0, 0)
+CREATED_ON = "01/01/1980 00:00:00"
+"""The same moment as TorchServe, which warns without one, writes it."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What a .mar file holds: its name and version, its recipe, and its files with their sizes in bytes."""
+
+    name: str
+    version: str
+    handler: str
+    recipe: Recipe
+    files: Mapping[str, int]
+
+
+def write(path: Path, name: str, version: str, handler: str, recipe: Recipe, files: Mapping[str, Path]) -> None:
+    """Write a .mar file: manifest, recipe, and `files` (name in the archive → file).
+
+    `handler` is one of those names. The file appears under its name only when it is whole and on the disk; an older
+    one of that name stays until then. Stored without compression: weights hardly shrink, and a worker starts sooner.
+    """
+    config = f"{name}.yaml"
+    manifest = {
+        "runtime": "python",
+        "model": {"modelName": name, "modelVersion": version, "handler": handler, "configFile": config},
+        "archiverVersion": "0.12.0",
+        "createdOn": CREATED_ON,
+    }
+    texts = {MANIFEST: json.dumps(manifest, indent=2).encode(), config: recipe.to_yaml()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as mar:
+                for entry in sorted({*texts, *files}):
+                    content = texts[entry] if entry in texts else files[entry].read_bytes()
+                    info = zipfile.ZipInfo(entry, EPOCH)
+                    info.external_attr = 0o644 << 16
+                    mar.writestr(info, content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(scratch).chmod(0o644)
+        Path(scratch).replace(path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path) -> Archive:
+    """What a .mar file holds. Raises BadArchive when it cannot be read or was not packed by detserve."""
+    import yaml
+
+    try:
+        with zipfile.ZipFile(path) as mar:
+            manifest: dict[str, Any] = json.loads(mar.read(MANIFEST))
+            model = manifest["model"]
+            document = yaml.safe_load(mar.read(model["configFile"]))
+            files = {info.filename: info.file_size for info in mar.infolist()}
+    except FileNotFoundError:
+        raise BadArchive(f"no file {path}; make it with repack.py") from None
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, yaml.YAMLError) as error:
+        raise BadArchive(f"{path.name} is no archive of detserve's ({error}); pack it anew with repack.py") from error
+    return Archive(model["modelName"], model["modelVersion"], model["handler"], Recipe.of_archive(document), files)

@@ -1,0 +1,48 @@
+"""The backends, fastest first. Each module is one adapter; its runtime is imported only when it is used."""
+
+from __future__ import annotations
+
+import importlib
+
+from detserve.backends.base import Backend
+from detserve.errors import BackendMissing
+
+ADAPTERS = {
+    "openvino": "detserve.backends.openvino:OpenVINO",
+    "onnx": "detserve.backends.onnx:Onnx",
+    "torchscript": "detserve.backends.torchscript:TorchScript",
+    "eager": "detserve.backends.eager:Eager",
+}
+"""Backend name → "module:class"."""
+
+
+def find(name: str) -> type[Backend]:
+    """The adapter of that name, or the fastest one of this machine for "auto".
+
+    Raises BackendMissing, saying what this machine lacks and how to get it.
+    """
+    if name == "auto":
+        return next(adapter for adapter in map(_adapter, _by_speed()) if adapter.missing() is None)
+    adapter = _adapter(name)
+    lack = adapter.missing()
+    if lack is not None:
+        raise BackendMissing(f"backend {name}: {lack}")
+    return adapter
+
+
+def _adapter(name: str) -> type[Backend]:
+    if name not in ADAPTERS:
+        raise BackendMissing(f"no backend {name!r}; there are auto, {', '.join(ADAPTERS)}")
+    module, _, attribute = ADAPTERS[name].partition(":")
+    adapter: type[Backend] = getattr(importlib.import_module(module), attribute)
+    return adapter
+
+
+def _by_speed() -> list[str]:
+    """On a GPU: ONNX Runtime if it was built for CUDA, then torch, which always is. Else as listed."""
+    from detserve.backends.onnx import Onnx
+    from detserve.backends.torch_device import gpu_count
+
+    if gpu_count() == 0:
+        return list(ADAPTERS)
+    return ["onnx", "torchscript", "eager"] if Onnx.on_gpu() else ["torchscript", "eager"]

@@ -1,0 +1,76 @@
+"""The backend `openvino`: Intel's and AMD's processors at their best, in bf16 where they have it."""
+
+from __future__ import annotations
+
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detserve.backends.base import Backend, Device, EnginePlan
+from detserve.letterbox import Pixels
+from detserve.networks.preprocess import Preprocessed
+
+FILE = "network.xml"
+HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+"""Precision → OpenVINO's name for it; "auto" gives no hint and takes bf16 where the processor has it."""
+
+
+class OpenVINO(Backend):
+    """OpenVINO on the CPU, one picture a call.
+
+    A fixed batch of one is the fastest there (centerface at 320, one thread, a picture: 3.8 ms alone, 4.7 ms in
+    a batch of eight, 4.2 ms with the batch left open): its activations stay in the cache.
+    """
+
+    name: ClassVar[str] = "openvino"
+    precisions: ClassVar[tuple[str, ...]] = ("auto", *HINTS)
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Say so when OpenVINO is not installed."""
+        return None if find_spec("openvino") else "OpenVINO is not installed; pip install openvino"
+
+    @classmethod
+    def build(cls, network: Preprocessed, plan: EnginePlan, folder: Path) -> None:
+        """Convert the network by way of ONNX. Weights stay fp32: the precision is chosen when it is loaded."""
+        import openvino
+
+        from detserve.backends.onnx import export
+
+        with tempfile.TemporaryDirectory() as scratch:
+            export(network, Path(scratch) / "network.onnx")
+            # Not openvino.convert_model, which reports its use to the vendor.
+            model = openvino.Core().read_model(Path(scratch) / "network.onnx")
+            # OpenVINO numbers what has no name as they come in this process: number them by their place instead.
+            for i, operation in enumerate(model.get_ordered_ops()):
+                operation.set_friendly_name(f"{operation.get_type_name()}_{i}")
+            openvino.save_model(model, folder / FILE, compress_to_fp16=False)
+
+    def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
+        """Compile for this processor, on that many threads."""
+        import openvino
+
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": device.threads,
+            # Pinning would put the workers' threads all on the same core.
+            "ENABLE_CPU_PINNING": False,
+        }
+        if plan.precision in HINTS:
+            options["INFERENCE_PRECISION_HINT"] = HINTS[plan.precision]
+        core = openvino.Core()
+        model = core.read_model(folder / FILE)
+        width, height = self.spec.size
+        model.reshape([1, height, width, 3])
+        self.request = core.compile_model(model, "CPU", options).create_infer_request()
+        return 1
+
+    def infer(self, batch: Pixels) -> list[NDArray[np.float32]]:
+        """Run one picture; the outputs are the request's own buffers."""
+        results = self.request.infer({0: batch}, share_inputs=True, share_outputs=True)
+        return [results[name] for name in self.spec.outputs]

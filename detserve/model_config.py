@@ -1,0 +1,72 @@
+"""ModelConfig: config/NAME.yaml, how one model is packed and how it is served."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from detserve.errors import BadSpec
+
+PACK_KEYS = ("model", "weights", "sha256", "backend", "size", "precision", "max_batch", "conf", "iou")
+"""The options of repack.py that the section `pack` may set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """The section `serve`: how a model is registered.
+
+    workers: processes, 0 for one a core; batch_size: most pictures a worker is given at once; max_batch_delay: most
+    milliseconds that the first of a batch waits for others. Raises BadSpec for anything but such whole numbers.
+    """
+
+    workers: int = 0
+    batch_size: int = 1
+    max_batch_delay: int = 1
+
+    def __post_init__(self) -> None:
+        # With a delay of 0 TorchServe stops after two pictures, however many are waiting.
+        for name, least in (("workers", 0), ("batch_size", 1), ("max_batch_delay", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise BadSpec(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """One model's YAML; pack: options of repack.py by name."""
+
+    serve: Serving = Serving()
+    pack: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> Self:
+        """Read NAME.yaml of that folder; the defaults where there is none. Raises BadSpec for a faulty one."""
+        import yaml
+
+        path = folder / f"{name}.yaml"
+        if not path.is_file():
+            return cls()
+        try:
+            sections = _section(yaml.safe_load(path.read_text("utf-8")), [f.name for f in fields(cls)])
+            serve = _section(sections.get("serve"), [f.name for f in fields(Serving)])
+            return cls(serve=Serving(**serve), pack=_section(sections.get("pack"), PACK_KEYS))
+        except (BadSpec, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+            raise BadSpec(f"{path.name}: {' '.join(str(error).split())}") from error
+
+
+def _section(section: Any, known: list[str] | tuple[str, ...]) -> dict[str, Any]:
+    """A section as a dict with none but known keys; an absent one is empty."""
+    if section is None:
+        return {}
+    if not isinstance(section, dict):
+        raise BadSpec(f"expected the keys {', '.join(known)}, not {section!r}")
+    for key in section:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, 1)
+            raise BadSpec(
+                f"unknown key {key!r}; " + (f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}")
+            )
+    return section

@@ -1,0 +1,75 @@
+"""Recipe: the YAML of an archive. It says which model runs on which engine, and how that engine was checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from detserve import __version__, backends, models
+from detserve.backends.base import Device, EnginePlan
+from detserve.errors import BadArchive
+from detserve.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from detserve.pipeline import Pipeline
+
+KEY = "detserve"
+"""The top-level key of the YAML: TorchServe passes keys that it does not know on to the handler."""
+ENGINE_FOLDER = "engine"
+MAX_PIXELS = 100_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a worker needs to load an archive, and what `repack.py --show` tells of it.
+
+    model: a name of detserve's or "package.module:NAME"; settings: the fields of its spec; backend and plan: what
+    the engine was built with; weights_sha256: of the file that it was built from; parity: the figures of the gate;
+    max_pixels: larger pictures are refused.
+    """
+
+    model: str
+    settings: Mapping[str, Any]
+    backend: str
+    plan: EnginePlan
+    weights_sha256: str
+    parity: Mapping[str, Any]
+    max_pixels: int = MAX_PIXELS
+    detserve: str = field(default=__version__)
+
+    def to_yaml(self) -> bytes:
+        """The YAML file of the archive."""
+        import yaml
+
+        return yaml.safe_dump({KEY: asdict(self)}, sort_keys=False, allow_unicode=True).encode()
+
+    @classmethod
+    def of_archive(cls, document: Mapping[str, Any] | None) -> Self:
+        """The recipe in the parsed YAML of an archive. Raises BadArchive when it is not detserve's."""
+        entry = (document or {}).get(KEY)
+        if not isinstance(entry, Mapping):
+            raise BadArchive(f"the archive's YAML has no section {KEY!r}; pack it with repack.py")
+        unknown = set(entry) - {f.name for f in fields(cls)}
+        if unknown:
+            made_by = entry.get(KEY, "another version")
+            raise BadArchive(
+                f"the archive was packed by detserve {made_by} ({', '.join(sorted(unknown))}); pack it anew"
+            )
+        try:
+            return cls(**{**entry, "plan": EnginePlan(**entry["plan"])})
+        except (KeyError, TypeError) as error:
+            raise BadArchive(f"the archive's YAML is not whole ({error}); pack it anew with repack.py") from error
+
+    def spec(self) -> ModelSpec:
+        """The model's spec with the archive's settings. Raises BadSpec when they do not fit it."""
+        return models.find(self.model).override(**self.settings)
+
+    def pipeline(self, folder: Path, device: Device) -> Pipeline:
+        """Load the engine of an unpacked archive. Raises BackendMissing when this machine cannot run it."""
+        from detserve.pipeline import Pipeline
+
+        spec = self.spec()
+        engine = backends.find(self.backend)(folder / ENGINE_FOLDER, spec, self.plan, device)
+        return Pipeline(spec, engine, self.max_pixels)

@@ -1,0 +1,129 @@
+"""All backends against each other, on one network with an answer that can be worked out by hand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from detserve import backends
+from detserve.backends.base import Backend, Device, EnginePlan
+from detserve.detections import Detections
+from detserve.errors import BackendMissing, BadSpec
+from detserve.networks.preprocess import Preprocessed
+from detserve.spec import ModelSpec, Outputs, Weights
+
+
+class Halves(nn.Module):
+    """The first channel, and the mean of each picture: outputs that tell order, scale and position apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return x[:, :1] * self.gain, x.mean(dim=(1, 2, 3))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalvesSpec(ModelSpec):
+    def architecture(self) -> nn.Module:
+        return Halves()
+
+    def load_weights(self, network: nn.Module, path: Path) -> None:
+        pass
+
+    def decode(self, outputs: Outputs, conf: Sequence[float]) -> list[Detections]:
+        return [Detections.empty() for _ in conf]
+
+
+SPEC = HalvesSpec(
+    name="halves",
+    task="face",
+    weights=Weights(origin="none", licence="CC0-1.0"),
+    outputs=("first", "mean"),
+    size=(64, 32),
+    mean=(10.0, 20.0, 30.0),
+    std=(2.0, 4.0, 8.0),
+    channels="BGR",
+)
+PIXELS = np.random.default_rng(0).integers(0, 256, (11, 32, 64, 3), dtype=np.uint8)
+
+
+def expected(pixels: np.ndarray) -> dict[str, np.ndarray]:
+    x = (pixels[..., ::-1].astype(np.float64) - SPEC.mean) / SPEC.std
+    return {"first": 2 * x[..., 0][:, None], "mean": x.mean(axis=(1, 2, 3))}
+
+
+def build(name: str, folder: Path, spec: ModelSpec = SPEC, precision: str = "fp32", max_batch: int = 4) -> Backend:
+    adapter = backends.find(name)
+    plan = EnginePlan(precision=precision, max_batch=max_batch)
+    folder.mkdir(exist_ok=True)
+    adapter.build(Preprocessed(spec.architecture(), spec), plan, folder)
+    return adapter(folder, spec, plan, Device())
+
+
+@pytest.fixture(scope="module", params=list(backends.ADAPTERS))
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backend:
+    return build(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.mark.parametrize("n", [1, 3, 4, 5, 11])
+def test_a_batch_of_any_size_gives_what_the_arithmetic_says(engine: Backend, n: int) -> None:
+    outputs = engine(PIXELS[:n])
+    for name, values in expected(PIXELS[:n]).items():
+        assert outputs[name].dtype == np.float32
+        assert outputs[name] == pytest.approx(values, rel=1e-5, abs=1e-4), name
+
+
+def test_outputs_outlive_the_next_call(engine: Backend) -> None:
+    first = engine(PIXELS[:1])["first"]
+    before = first.copy()
+    engine(PIXELS[1:2])
+    assert (first == before).all()
+
+
+@pytest.mark.parametrize("bad", [PIXELS[:, :16], PIXELS[0], PIXELS.astype(np.float32)])
+def test_a_batch_of_another_shape_or_kind_is_refused(engine: Backend, bad: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"takes uint8 \[n, 32, 64, 3\]"):
+        engine(bad)
+
+
+# TorchScript counts its classes in each process: tests/test_repack.py packs with it in two.
+@pytest.mark.parametrize("name", [name for name in backends.ADAPTERS if name != "torchscript"])
+def test_the_same_network_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        build(name, tmp_path / folder)
+    files = [{p.name: p.read_bytes() for p in (tmp_path / folder).iterdir()} for folder in ("a", "b")]
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("precision", [p for p in backends.find("openvino").precisions if p != "fp32"])
+def test_openvino_computes_in_less_than_fp32(precision: str, tmp_path: Path) -> None:
+    outputs = build("openvino", tmp_path, precision=precision)(PIXELS[:2])
+    for name, values in expected(PIXELS[:2]).items():
+        assert outputs[name] == pytest.approx(values, rel=0.02, abs=1), name
+
+
+def test_auto_takes_the_fastest_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    fastest = list(backends.ADAPTERS)[0 if not torch.cuda.is_available() else -1]
+    assert backends.find("auto").name == fastest
+    monkeypatch.setattr(backends.find("openvino"), "missing", classmethod(lambda cls: "gone"))
+    assert backends.find("auto").name != "openvino"
+
+
+def test_a_backend_that_is_not_there_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name, package in [("openvino", "openvino", "openvino"), ("onnx", "onnx", "onnxruntime")]:
+        monkeypatch.setattr(f"detserve.backends.{module}.find_spec", lambda _: None)
+        with pytest.raises(BackendMissing, match=f"pip install {package}"):
+            backends.find(name)
+    with pytest.raises(BackendMissing, match="there are auto, openvino, onnx"):
+        backends.find("tensorflow")
+
+
+def test_a_batch_of_none_cannot_be_planned() -> None:
+    with pytest.raises(BadSpec, match="at least 1"):
+        EnginePlan(precision="fp32", max_batch=0)

@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+
+from detserve.detections import Detections
+
+BOXES = np.arange(12, dtype=np.float32).reshape(3, 4)
+SCORES = np.array([0.9, 0.5, 0.1], np.float32)
+POINTS = np.zeros((3, 5, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "names"),
+    [
+        ((BOXES[:2], SCORES), "boxes"),
+        ((BOXES.astype(np.float64), SCORES), "boxes"),
+        ((BOXES, SCORES[:, None]), "scores"),
+        ((BOXES, SCORES, POINTS[:2]), "keypoints"),
+        ((BOXES, SCORES, POINTS[..., :1]), "keypoints"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(arrays: tuple[np.ndarray, ...], names: str) -> None:
+    with pytest.raises(ValueError, match=names):
+        Detections(*arrays)
+
+
+def test_indexing_selects_in_every_array() -> None:
+    found = Detections(BOXES, SCORES, POINTS + np.arange(3, dtype=np.float32)[:, None, None])
+    picked = found[SCORES > 0.3][::-1]
+    assert len(picked) == 2
+    assert picked.scores.tolist() == SCORES[[1, 0]].tolist()
+    assert picked.boxes.tolist() == BOXES[[1, 0]].tolist()
+    assert picked.keypoints is not None
+    assert picked.keypoints[:, 0, 0].tolist() == [1, 0]
+
+
+def test_empty_detections_keep_the_number_of_keypoints() -> None:
+    assert Detections.empty().keypoints is None
+    points = Detections.empty(5).keypoints
+    assert points is not None
+    assert points.shape == (0, 5, 2)
