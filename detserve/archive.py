@@ -73,10 +73,11 @@ def read(path: Path) -> Archive:
         with zipfile.ZipFile(path) as mar:
             manifest: dict[str, Any] = json.loads(mar.read(MANIFEST))
             model = manifest["model"]
+            identity = model["modelName"], model["modelVersion"], model["handler"]
             document = yaml.safe_load(mar.read(model["configFile"]))
             files = {info.filename: info.file_size for info in mar.infolist()}
     except FileNotFoundError:
         raise BadArchive(f"no file {path}; make it with repack.py") from None
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, yaml.YAMLError) as error:
         raise BadArchive(f"{path.name} is no archive of detserve's ({error}); pack it anew with repack.py") from error
-    return Archive(model["modelName"], model["modelVersion"], model["handler"], Recipe.of_archive(document), files)
+    return Archive(*identity, Recipe.of_archive(document), files)

@@ -13,15 +13,13 @@ from io import BytesIO
 import cv2
 import numpy as np
 import PIL.Image
-from numpy.typing import NDArray
 
 # Pillow imports all of its forty plugins when it is asked for one that is not loaded; these two are not by default.
 from PIL import TiffImagePlugin, WebPImagePlugin  # noqa: F401
 from PIL.ImageFile import ImageFile
 
+from detserve.detections import Pixels
 from detserve.errors import BadPicture, PictureTooLarge, RequestError, UnsupportedFormat
-
-Pixels = NDArray[np.uint8]
 
 # Pillow's own limit is one for the whole process and warns before it refuses. `decode` compares the size in the header
 # with its own limit before it lets Pillow read a pixel.
@@ -326,8 +324,8 @@ def _read(picture: ImageFile, bits: int) -> Pixels:
     rgb: Pixels = np.array(picture.convert("RGB"))
     if key is not None:
         stored = np.asarray(key)
-        # Of 16 bits Pillow keeps the high 8; fewer than 8 it stretches to the whole range, a single one in the key too.
-        shown = stored >> 8 if bits == 16 else np.minimum(stored * 255 // (2**bits - 1), 255)
+        # Of 16 bits Pillow keeps the high 8, and 2 and 4 it stretches to the whole range; but not so the key.
+        shown = stored >> 8 if bits == 16 else stored * 255 // (2**bits - 1)
         rgb[(rgb == shown).all(axis=2)] = 255
     return rgb
 

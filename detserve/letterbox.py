@@ -6,11 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from detserve.detections import Detections, Floats
-
-Pixels = NDArray[np.uint8]
+from detserve.detections import Detections, Floats, Pixels
 
 
 @dataclass(frozen=True)

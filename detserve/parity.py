@@ -10,29 +10,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detserve.backends.base import Backend
-from detserve.detections import Detections
+from detserve.detections import Detections, Pixels
 from detserve.errors import EngineRejected
 from detserve.geometry import iou, nms
 from detserve.images import decode
-from detserve.letterbox import Letterbox, Pixels
+from detserve.letterbox import Letterbox
 from detserve.networks.preprocess import Preprocessed
 from detserve.spec import ModelSpec, Outputs
 
 CONF = 0.3
 """Detections above this confidence are compared."""
+SAME = 0.5
+"""IoU from which on two boxes are taken for the same detection."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How far an engine may be off: raw outputs relative to their largest value, boxes by IoU, confidences."""
+    """How far an engine may be off, see `Parity`."""
 
     raw: float
     iou: float
     conf: float
+    points: float
 
 
-EXACT = Bounds(raw=1e-3, iou=0.99, conf=0.005)
-REDUCED = Bounds(raw=float("inf"), iou=0.95, conf=0.02)
+EXACT = Bounds(raw=1e-3, iou=0.99, conf=0.005, points=0.005)
+REDUCED = Bounds(raw=float("inf"), iou=0.95, conf=0.02, points=0.03)
 """For engines that compute in 16 bits somewhere: their raw maps may differ where nothing is detected."""
 
 
@@ -42,14 +45,16 @@ class Parity:
 
     raw: largest difference of any output relative to that output's largest value; detections: how many the network
     finds on the picture; unmatched: detections of either side that the other lacks; iou: the least overlap of a
-    matched pair; conf: the largest difference of their confidences.
+    matched pair; conf: the largest difference of their confidences; points: the largest distance between their
+    keypoints, relative to the box's diagonal.
     """
 
     raw: float
     detections: int
     unmatched: int
-    iou: float
-    conf: float
+    iou: float = 1.0
+    conf: float = 0.0
+    points: float = 0.0
 
     def to_dict(self) -> Mapping[str, Any]:
         """The figures as they are stored in an archive, rounded so that they read well."""
@@ -68,6 +73,8 @@ class Parity:
             faults.append(f"a box overlaps its counterpart by IoU {self.iou:.3f} only (wanted {bounds.iou})")
         if self.conf > bounds.conf:
             faults.append(f"a confidence differs by {self.conf:.3f} (allowed {bounds.conf})")
+        if self.points > bounds.points:
+            faults.append(f"a keypoint lies {self.points:.3f} of its box off (allowed {bounds.points})")
         if faults:
             raise EngineRejected(
                 f"the engine disagrees with the network: {'; '.join(faults)}; nothing was written; "
@@ -88,29 +95,31 @@ def measure(network: Preprocessed, engine: Backend, picture: bytes, max_batch: i
         outputs = network(torch.from_numpy(pair))
     reference = dict(zip(spec.outputs, (output.numpy() for output in outputs), strict=True))
     figures = [_compare(spec, reference, engine, pair, n) for n in sorted({1, max_batch, max_batch + 1})]
-    return Parity(
-        raw=max(f.raw for f in figures),
-        detections=figures[-1].detections,
-        unmatched=max(f.unmatched for f in figures),
-        iou=min(f.iou for f in figures),
-        conf=max(f.conf for f in figures),
-    )
+    return _worst(figures)
 
 
 def _compare(spec: ModelSpec, reference: Outputs, engine: Backend, pair: Pixels, n: int) -> Parity:
     """One batch of n pictures, the picture and its mirror image in turn."""
     turn = np.arange(n) % 2
     got = engine(pair[turn])
-    raw = max(_relative(got[name], reference[name][turn]) for name in spec.outputs)
+    raw = max((_relative(got[name], reference[name][turn]) for name in spec.outputs), key=_nan_is_worst)
     wanted, found = _detect(spec, reference, 2), _detect(spec, got, n)
-    pairs = [_match(wanted[k], detections) for k, detections in zip(turn, found, strict=True)]
+    return _worst([_match(raw, wanted[k], detections) for k, detections in zip(turn, found, strict=True)])
+
+
+def _worst(figures: list[Parity]) -> Parity:
     return Parity(
-        raw=raw,
-        detections=len(wanted[0]),
-        unmatched=sum(unmatched for unmatched, _, _ in pairs),
-        iou=min(overlap for _, overlap, _ in pairs),
-        conf=max(difference for _, _, difference in pairs),
+        raw=max((f.raw for f in figures), key=_nan_is_worst),
+        detections=max(f.detections for f in figures),
+        unmatched=max(f.unmatched for f in figures),
+        iou=min(f.iou for f in figures),
+        conf=max(f.conf for f in figures),
+        points=max(f.points for f in figures),
     )
+
+
+def _nan_is_worst(value: float) -> float:
+    return np.inf if np.isnan(value) else value
 
 
 def _relative(got: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
@@ -121,21 +130,23 @@ def _detect(spec: ModelSpec, outputs: Outputs, n: int) -> list[Detections]:
     return [d[nms(d.boxes, d.scores, spec.iou)] for d in spec.decode(outputs, [CONF - 2 * REDUCED.conf] * n)]
 
 
-def _match(wanted: Detections, found: Detections) -> tuple[int, float, float]:
-    """Each detection above CONF on one side against the nearest of the other, which may lie a little below it.
-
-    → how many have none, least IoU of the pairs, largest difference of their confidences.
-    """
-    unmatched, overlaps, differences = 0, [1.0], [0.0]
+def _match(raw: float, wanted: Detections, found: Detections) -> Parity:
+    """Each detection above CONF on one side against the nearest of the other, which may lie a little below it."""
+    pairs, unmatched = [], 0
     for mine, others in ((wanted, found), (found, wanted)):
-        for box, score in zip(mine.boxes, mine.scores, strict=True):
-            if score < CONF:
-                continue
-            overlap = iou(box[None], others.boxes)[0] if len(others) else np.zeros(1, np.float32)
-            nearest = int(overlap.argmax())
-            if overlap[nearest] < 0.5:
+        for i in np.flatnonzero(mine.scores >= CONF):
+            overlap = iou(mine.boxes[i : i + 1], others.boxes)[0]
+            if len(others) == 0 or overlap.max() < SAME:
                 unmatched += 1
-                continue
-            overlaps.append(float(overlap[nearest]))
-            differences.append(abs(float(score - others.scores[nearest])))
-    return unmatched, min(overlaps), max(differences)
+            else:
+                nearest = overlap.argmax()
+                pairs.append(_pair(raw, mine[[i]], others[[nearest]], float(overlap[nearest])))
+    return _worst([*pairs, Parity(raw, int((wanted.scores >= CONF).sum()), unmatched)])
+
+
+def _pair(raw: float, a: Detections, b: Detections, overlap: float) -> Parity:
+    points = 0.0
+    if a.keypoints is not None and b.keypoints is not None:
+        diagonal = np.linalg.norm(a.boxes[0, 2:] - a.boxes[0, :2])
+        points = float(np.linalg.norm(a.keypoints - b.keypoints, axis=2).max() / diagonal)
+    return Parity(raw, 1, 0, overlap, abs(float(a.scores[0] - b.scores[0])), points)

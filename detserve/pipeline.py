@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from detserve.backends.base import Backend
-from detserve.detections import Detections
+from detserve.detections import Detections, Pixels
 from detserve.errors import RequestError
 from detserve.geometry import nms
 from detserve.images import decode
-from detserve.letterbox import Letterbox, Pixels
+from detserve.letterbox import Letterbox
 from detserve.options import Options
 from detserve.spec import ModelSpec
 

@@ -131,12 +131,14 @@ def _convert(value: Any, kind: type) -> Any:
 def import_spec(path: str) -> ModelSpec:
     """The spec at "package.module:NAME": a ModelSpec, or a class of one that needs no arguments.
 
-    Raises BadSpec when there is no such thing.
+    Raises BadSpec when there is no such thing, and ImportError when that module lacks a package of its own.
     """
     module_name, _, name = path.partition(":")
     try:
         found: Any = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
+        if isinstance(error, ImportError) and not f"{module_name}.".startswith(f"{error.name}."):
+            raise
         raise BadSpec(f"no model at {path!r}: {error}") from error
     if isinstance(found, type):
         try:

@@ -102,9 +102,8 @@ class PictureHandler:
         from detserve.errors import RequestError
 
         headers = dict(self.headers)
-        if isinstance(result.outcome, RequestError):
-            status = result.outcome.status
-            context.set_response_status(code=status, phrase=HTTPStatus(status).phrase, idx=i)
+        status = HTTPStatus(result.outcome.status if isinstance(result.outcome, RequestError) else 200)
+        context.set_response_status(code=status.value, phrase=status.phrase, idx=i)
         if result.size:
             t = result.timings
             headers["X-Image-Size"] = "{}x{}".format(*result.size)

@@ -9,7 +9,7 @@ import os
 import re
 import time
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -21,7 +21,7 @@ from detserve.errors import BadWeights
 _ATTEMPTS = 5
 _BACKOFF = 0.5  # seconds before the second attempt; doubled for each one after
 _TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of the answer
-_BLOCK = 1 << 18
+_BLOCK = 1 << 14  # bytes; what of a block has arrived when the connection breaks is lost
 
 
 def locate(source: str, sha256: str | None = None, cache: Path | None = None) -> Path:
@@ -78,7 +78,7 @@ def _cached(url: str, sha256: str | None, cache: Path) -> Path:
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     # Two URLs may end in the same file name.
     folder = cache / hashlib.sha256(url.encode()).hexdigest()[:12]
-    path = folder / (re.sub(r"[^\w.+-]", "_", unquote(parts.path.rpartition("/")[2])).lstrip(".") or "weights")
+    path = folder / (re.sub(r"[^\w.+-]", "_", parts.path.rpartition("/")[2]).lstrip(".") or "weights")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("w") as lock:

@@ -241,9 +241,9 @@ def test_the_transparent_grey_of_a_png_becomes_white(bits: int) -> None:
     most = 2**bits - 1
     rows = [b"\x50\x00"] if bits < 8 else [b"\x00\x05"] if bits == 8 else [b"\x00\x05\x01\x05"]
     samples = {1: [0, 1, 0, 1], 2: [1, 1, 0, 0], 4: [5, 0, 0, 0], 8: [0, 5], 16: [5, 0x105]}[bits]
-    key = _chunk(b"tRNS", struct.pack(">H", samples[1]))
-    expected = [255 if s == samples[1] else (s >> 8 if bits == 16 else s * 255 // most) for s in samples]
-    seen = decode(_png(bits, 0, rows, len(samples), key)).rgb
+    key = samples[0 if bits == 1 else 1]
+    expected = [255 if s == key else (s >> 8 if bits == 16 else s * 255 // most) for s in samples]
+    seen = decode(_png(bits, 0, rows, len(samples), _chunk(b"tRNS", struct.pack(">H", key)))).rgb
     np.testing.assert_array_equal(seen[0], [[v, v, v] for v in expected])
 
 
@@ -358,6 +358,12 @@ def test_malformed_exif_means_upright(name: str, exif: bytes) -> None:
 def test_no_exif_is_a_failure(body: bytes) -> None:
     data = WHOLE["JPEG"]
     assert decode(data[:2] + _segment(0xE1, b"Exif\0\0MM\0*" + body) + data[2:]).rgb.shape[2] == 3
+
+
+def test_the_first_exif_of_several_counts() -> None:
+    data = WHOLE["JPEG"]
+    exif = [_segment(0xE1, b"Exif\0\0" + _exif(n).tobytes().removeprefix(b"Exif\0\0")) for n in (6, 3)]
+    assert read_header(data[:2] + b"".join(exif) + data[2:]).orientation == 6
 
 
 def test_xmp_does_not_turn_a_tiff() -> None:
@@ -488,7 +494,12 @@ def test_a_second_header_does_not_pass_the_limit() -> None:
     at, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
     second = bytearray(data[at : at + 2 + int.from_bytes(data[at + 2 : at + 4])])
     second[5:9] = struct.pack(">HH", 60000, 60000)
-    _refused(data[:scan] + bytes(second) + data[scan:], BadPicture)
+    assert "more than one header" in _refused(data[:scan] + bytes(second) + data[scan:], BadPicture)
+
+
+def test_pixels_of_another_size_than_the_header_says_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cv2.imdecode", lambda *_: np.zeros((32, 47, 3), np.uint8))
+    assert "do not fit" in _refused(WHOLE["JPEG"], BadPicture)
 
 
 # What is broken or cut short
@@ -518,7 +529,7 @@ def test_the_end_of_a_thumbnail_is_not_the_end_of_the_picture() -> None:
     with_thumbnail = data[:2] + _segment(0xE1, b"Exif\0\0II*\0\0\0\0\0" + data) + data[2:]
     np.testing.assert_array_equal(decode(with_thumbnail).rgb, decode(data).rgb)
     for cut in range(len(data), len(with_thumbnail)):
-        _refused(with_thumbnail[:cut], BadPicture)
+        assert "cut short" in _refused(with_thumbnail[:cut], BadPicture)
 
 
 @pytest.mark.parametrize("name", [name for name in WHOLE if name.startswith("JPEG")])

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from detserve.detections import Pixels
 from detserve.errors import BadSpec
-from detserve.letterbox import Pixels
 from detserve.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Backend(ABC):
     def __init__(self, folder: Path, spec: ModelSpec, plan: EnginePlan, device: Device) -> None:
         self.spec = spec
         self.chunk = self.load(folder, plan, device)
+        self(np.zeros((1, spec.size[1], spec.size[0], 3), np.uint8))  # the first call is slow: have it behind us
 
     @classmethod
     @abstractmethod

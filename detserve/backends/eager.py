@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detserve.backends.base import Backend, Device, EnginePlan
-from detserve.letterbox import Pixels
+from detserve.detections import Pixels
 from detserve.networks.preprocess import Preprocessed
 
 FILE = "network.pt"

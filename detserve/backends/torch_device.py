@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detserve.backends.base import Device
-from detserve.letterbox import Pixels
+from detserve.detections import Pixels
 
 if TYPE_CHECKING:
     import torch
