@@ -100,7 +100,14 @@ def order(options: argparse.Namespace) -> Order:
 
 
 def register(path: Path, options: argparse.Namespace) -> None:
-    """Register the archive at a running server, with the workers and batches of config/NAME.yaml."""
+    """Register the archive at a running server as config/NAME.yaml says, and make it the version that answers."""
+    from detserve.serving.management import Management
+
+    management = Management(options.register, ROOT / "run")
+    management.register(path.name, options.name, ModelConfig.load(ROOT / "config", options.name).serve)
+    workers = management.wait_ready(options.name, options.version)
+    management.set_default(options.name, options.version)
+    print(f"{options.name}/{options.version} is served by {workers} worker(s) at {options.register}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,6 +127,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 register(path, options)
     except SetupError as error:
         print(f"repack: {error}", file=sys.stderr)
+        return 1
+    except ImportError as error:
+        print(f"repack: the package {error.name!r} is missing: pip install -r requirements/pack.txt", file=sys.stderr)
         return 1
     return 0
 

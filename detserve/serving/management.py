@@ -1,0 +1,153 @@
+"""Management: registering models with a running TorchServe, and waiting until they are served."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import requests
+
+from detserve.errors import ServerFailed
+from detserve.model_config import Serving
+
+# What TorchServe raises on top of the handler's own exception.
+_SECOND_HAND = re.compile(r"No module named 'ts\.torch_handler\.|RuntimeError: \d+ - (Unknown|System out of)")
+
+
+def read_key(run_dir: Path, kind: Literal["inference", "management"]) -> str | None:
+    """The current token of the server that runs in that folder; None when it asks for none."""
+    try:
+        keys = json.loads((run_dir / "key_file.json").read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    return str(keys[kind]["key"])
+
+
+class Management:
+    """The management API of a server. run_dir: its folder, for its keys and for what its workers print."""
+
+    def __init__(self, url: str, run_dir: Path) -> None:
+        self.url = url.rstrip("/")
+        self.run_dir = run_dir
+        self._registered: dict[str, str] = {}
+
+    def register(self, archive: str, name: str, serving: Serving) -> None:
+        """Register an archive of the model store, by its file name, and start its workers.
+
+        Returns before the workers are ready. Raises ServerFailed with TorchServe's reason when it refuses.
+        """
+        self._registered[name] = datetime.now(UTC).isoformat(timespec="milliseconds")[:23]
+        parameters: dict[str, str | int] = {
+            "url": archive,
+            "model_name": name,
+            "initial_workers": serving.worker_count,
+            "batch_size": serving.batch_size,
+            "max_batch_delay": serving.max_batch_delay,
+            "synchronous": "false",
+        }
+        self._call("POST", "/models", parameters)
+
+    def set_default(self, name: str, version: str) -> None:
+        """Let requests that name no version go to this one."""
+        self._call("PUT", f"/models/{quote(name, safe='')}/{quote(version, safe='')}/set-default")
+
+    def wait_ready(self, name: str, version: str = "", timeout: float = 300.0) -> int:
+        """Wait until all workers of a model, of its default version if none is named, are READY → how many.
+
+        timeout: seconds.
+
+        Raises ServerFailed as soon as one of them dies while loading, with the cause in one line.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            (model,) = self._call("GET", f"/models/{quote(name, safe='')}/{quote(version, safe='')}".rstrip("/"))
+            states = [worker["status"] for worker in model["workers"]]
+            ready = states.count("READY")
+            if ready == len(states) >= model["minWorkers"]:
+                return ready
+            if self._cause(name, model["modelVersion"]):
+                time.sleep(0.3)  # the last line of a traceback says most
+                cause = self._cause(name, model["modelVersion"])
+                raise ServerFailed(f"{name}: a worker died while loading: {cause} (see {self._logs / 'model_log.log'})")
+            if time.monotonic() > deadline:
+                raise ServerFailed(
+                    f"{name}: {ready} of {model['minWorkers']} workers ready after {timeout:.0f} s; see {self._logs}"
+                )
+            time.sleep(0.1)
+
+    def _call(self, method: str, path: str, parameters: dict[str, str | int] | None = None) -> Any:
+        key = read_key(self.run_dir, "management")  # read each time: keys expire and are renewed
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        try:
+            with requests.Session() as session:
+                session.trust_env = False  # no proxy on the way to loopback
+                answer = session.request(method, self.url + path, params=parameters, headers=headers, timeout=300)
+        except requests.RequestException as error:
+            raise ServerFailed(f"TorchServe does not answer at {self.url}; see {self._logs / 'ts_log.log'}") from error
+        if answer.ok:
+            return answer.json()
+        try:
+            reason = answer.json()["message"]
+        except (ValueError, KeyError, TypeError):
+            reason = answer.reason
+        raise ServerFailed(
+            f"TorchServe refused {method} {path} ({answer.status_code}): {' '.join(str(reason).split())}"
+        )
+
+    @property
+    def _logs(self) -> Path:
+        return self.run_dir / "logs"
+
+    def _cause(self, name: str, version: str) -> str | None:
+        """Why a worker died while loading; None when none died, or it is not known yet.
+
+        The API tells a dead worker from a loading one by nothing. Python says so where it can; where it was
+        killed, Java's thread of that worker warns, which it does for nothing else while loading.
+        """
+        printed: dict[str, list[str]] = defaultdict(list)
+        for thread, _, line in self._log("model_log.log", name, version):
+            printed[thread].append(line)
+        warnings = [line for _, level, line in self._log("ts_log.log", name, version) if level in ("WARN", "ERROR")]
+        if not warnings and not any("Backend worker process died." in lines for lines in printed.values()):
+            return None
+        for lines in printed.values():
+            if exception := last_exception(lines):
+                return exception
+        # TorchServe may lose what a dying worker printed: only a second death in silence counts.
+        if "Auto recovery failed again" not in warnings:
+            return None
+        errors = [f"; its last line: {lines[-1]}" for thread, lines in printed.items() if thread.endswith("-stderr")]
+        return f"it left no exception (killed, or out of memory?){''.join(errors[:1])}"
+
+    def _log(self, file: str, name: str, version: str) -> Iterator[tuple[str, str, str]]:
+        """(thread, level, message) of the lines of a model's workers since it was registered."""
+        worker = re.compile(rf"(\S+)Z \[(\w+) *\] (W-\d+-{re.escape(f'{name}_{version}')}(?:-std\w+)?) \S+ - (.*)")
+        since = self._registered.get(name, "")
+        try:
+            lines = (self._logs / file).read_text("utf-8", "replace").splitlines()
+        except FileNotFoundError:
+            return
+        for line in lines:
+            if (found := worker.match(line)) and found[1] >= since:
+                yield found[3], found[2], found[4]
+
+
+def last_exception(lines: list[str]) -> str | None:
+    """The last line of the last traceback, TorchServe's own wrapping left out; None when there is no traceback."""
+    found = None
+    inside = False
+    for line in lines:
+        if line.startswith("Traceback (most recent call last)"):
+            inside = True
+        elif inside and line and not line[0].isspace():
+            inside = False
+            if not _SECOND_HAND.search(line):
+                found = line
+    return found

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import zipfile
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+
+from detserve.errors import BadSpec
+from detserve.serving.config import CONFIG_DIR, Settings, write
+
+OPEN = "0.0.0.0"
+
+
+def properties(settings: Settings) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in write(settings).read_text("ascii").splitlines())
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Settings:
+    return Settings(model_store=tmp_path / "store", run_dir=tmp_path / "run")
+
+
+def test_on_loopback_no_token_is_asked_for(plain: Settings) -> None:
+    written = properties(plain)
+    assert written["inference_address"] == "http://127.0.0.1:8080"
+    assert written["disable_token_authorization"] == "true"
+    assert written["max_request_size"] == "33554432"  # from the template
+    assert written["metrics_config"] == str(CONFIG_DIR / "metrics.yaml")
+
+
+def test_on_another_address_a_token_is_asked_for_and_management_stays(plain: Settings) -> None:
+    written = properties(replace(plain, address=OPEN, grpc_port=7000))
+    assert written["inference_address"] == "http://0.0.0.0:8080"
+    assert (written["grpc_inference_address"], written["grpc_inference_port"]) == (OPEN, "7000")
+    assert written["management_address"] == "http://127.0.0.1:8081"
+    assert written["grpc_management_address"] == "127.0.0.1"
+    assert written["metrics_address"] == "http://127.0.0.1:8082"
+    assert written["disable_token_authorization"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("address", "told", "tokens"),
+    [
+        ("127.0.0.1", None, False),
+        ("127.8.8.8", None, False),
+        ("192.168.1.5", None, True),
+        (OPEN, None, True),
+        (OPEN, False, False),
+        ("127.0.0.1", True, True),
+    ],
+)
+def test_the_token_rule(address: str, told: bool | None, tokens: bool, plain: Settings) -> None:
+    assert replace(plain, address=address, token_auth=told).tokens is tokens
+
+
+def test_only_archives_of_the_store_may_be_loaded(tmp_path: Path) -> None:
+    settings = Settings(model_store=tmp_path / "größe,a+b", run_dir=tmp_path / "run")
+    allowed = properties(settings)["allowed_urls"]
+    assert "," not in allowed
+    assert r"gr\u00f6\u00dfe.a\\+b/[^/]+\\.mar" in allowed
+
+
+def test_torchserve_knows_every_key(plain: Settings) -> None:
+    package = find_spec("ts")
+    if package is None or package.origin is None:
+        pytest.skip("TorchServe is not installed")
+    with zipfile.ZipFile(Path(package.origin).parent / "frontend" / "model-server.jar") as jar:
+        known = jar.read("org/pytorch/serve/util/ConfigManager.class")
+    assert [key for key in properties(plain) if key.encode() not in known] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"address": "localhost"}, "'localhost' is no IPv4 address"),
+        ({"address": "::1"}, "no IPv4 address"),
+        ({"metrics_port": 8080}, "--port and --metrics-port are both 8080"),
+        ({"grpc_port": 0}, "--grpc-port must lie between 1 and 65534"),
+        ({"port": 65535}, "--port must lie"),
+        ({"run_dir": Path("/" + "long" * 30)}, "too long for the workers' sockets"),
+        ({"config_dir": Path("/nowhere")}, "cannot read /nowhere/config.properties"),
+    ],
+)
+def test_what_cannot_be_served_on_is_refused(changes: dict[str, object], message: str, plain: Settings) -> None:
+    with pytest.raises(BadSpec, match=message):
+        write(replace(plain, **changes))  # type: ignore[arg-type]
+
+
+def test_folders_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Settings(model_store=Path("store"), run_dir=Path("run")).logs == tmp_path / "run" / "logs"
+
+
+def test_no_two_metrics_share_a_list_of_dimensions() -> None:
+    metrics = yaml.safe_load((CONFIG_DIR / "metrics.yaml").read_text("utf-8"))["model_metrics"]
+    entries = [entry for kind in metrics.values() for entry in kind]
+    assert len({id(entry["dimensions"]) for entry in entries}) == len({entry["name"] for entry in entries}) == 8
