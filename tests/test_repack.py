@@ -1,0 +1,148 @@
+"""The packer as a command."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import repack
+from detserve import archive, models
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments: str | Path, hash_seed: str = "0") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, ROOT / "repack.py", *arguments]
+    environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=environment)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torchscript"])
+def test_two_runs_write_the_same_bytes(tmp_path: Path, backend: str) -> None:
+    for folder, seed in (("a", "1"), ("b", "2")):
+        ended = run("fd1", "--size", "64", "--backend", backend, "--out", tmp_path / folder, hash_seed=seed)
+        assert ended.returncode == 0, ended.stderr
+        assert "Parity(" in ended.stderr
+    assert (tmp_path / "a/fd1.mar").read_bytes() == (tmp_path / "b/fd1.mar").read_bytes()
+
+
+def test_options_reach_the_archive_and_show_tells_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--size", "128x96", "--conf", "0.4", "--iou", "0.2", "--max-batch", "3", "--version", "2.1"]
+    assert repack.main(["faces", "--model", "centerface", "--precision", "fp32", *options, "--out", str(tmp_path)]) == 0
+    found = archive.read(tmp_path / "faces.mar")
+    spec = found.recipe.spec()
+    assert (found.name, found.version, found.handler) == ("faces", "2.1", "face.py")
+    assert (spec.size, spec.conf, spec.iou) == ((128, 96), 0.4, 0.2)
+    assert (found.recipe.plan.precision, found.recipe.plan.max_batch) == ("fp32", 3)
+    assert found.recipe.weights_sha256 == models.find("centerface").weights.sha256
+    assert found.recipe.parity["raw"] < 1e-3
+    capsys.readouterr()
+    assert repack.main(["--show", str(tmp_path / "faces.mar")]) == 0
+    shown = capsys.readouterr().out
+    for word in ("faces/2.1", "face.py", "backend: openvino", "precision: fp32", "parity:", "engine/network.bin"):
+        assert word in shown
+
+
+def test_an_archive_is_self_contained(tmp_path: Path) -> None:
+    """It holds the handler, all of detserve, and the engine; unpacked elsewhere, it imports from there."""
+    assert repack.main(["fd1", "--size", "64", "--out", str(tmp_path)]) == 0
+    with zipfile.ZipFile(tmp_path / "fd1.mar") as mar:
+        mar.extractall(tmp_path / "unpacked")
+    code = "import face, detserve; print(detserve.__file__, face.FaceHandler.task)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "unpacked", capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.split() == [str(tmp_path / "unpacked/detserve/__init__.py"), "face"]
+
+
+def test_the_list_names_every_model_with_licence_and_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
+    assert repack.main(["--list"]) == 0
+    listed = capsys.readouterr().out
+    for name, spec in models.catalogue().items():
+        for word in (name, spec.weights.origin, spec.weights.licence, spec.weights.accuracy):
+            assert word in listed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fd1", "--size", "321"], "multiples of 32"),
+        (["fd1", "--model", "nothing"], "no model 'nothing'"),
+        (["fd1", "--backend", "nothing"], "no backend 'nothing'"),
+        (["fd1", "--precision", "fp8"], "it has auto, fp32"),
+        (["fd1", "--max-batch", "0"], "at least 1"),
+        (["fd1", "--sha256", "0" * 64], "is not the file that was asked for"),
+        (["fd1", "--weights", "absent.onnx"], "absent.onnx"),
+        (["fd1", "--weights", __file__], "not an ONNX file"),
+        (["fd1", "--model", "yolov5s-face"], "needs --weights"),
+        (["fd1", "--trt", "1"], "no backend 'tensorrt'"),
+        (["fd1", "--trt", "0", "--fp16", "1"], "torchscript has no precision 'fp16'"),
+        (["other"], "--model is needed"),
+        (["--show", "absent.mar"], "absent.mar"),
+    ],
+)
+def test_what_does_not_hold_ends_with_one_line_and_writes_nothing(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert repack.main([*arguments, "--out", str(tmp_path)]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("repack: ")]
+    assert message in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_engine_that_disagrees_is_refused_with_its_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine is built from other weights than those that it is checked against."""
+    from detserve.backends.onnx import Onnx
+
+    build = Onnx.build
+
+    def disturbed(network, plan, folder) -> None:
+        import copy
+
+        other = copy.deepcopy(network)
+        other.network.heads[1].bias.data += 0.2
+        build(other, plan, folder)
+
+    monkeypatch.setattr(Onnx, "build", staticmethod(disturbed))
+    assert repack.main(["fd1", "--backend", "onnx", "--size", "256", "--out", str(tmp_path)]) == 1
+    assert "raw outputs differ by" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_old_spellings_still_work(tmp_path: Path) -> None:
+    assert repack.main(["fd1", "--trt", "0", "--size", "64", "--out", str(tmp_path)]) == 0
+    assert archive.read(tmp_path / "fd1.mar").recipe.backend == "torchscript"
+    assert repack.main(["fd1", "--fp16", "1", "--size", "64", "--out", str(tmp_path)]) == 0
+    assert archive.read(tmp_path / "fd1.mar").recipe.plan.precision == "fp16"
+
+
+@pytest.mark.parametrize("arguments", [[], ["fd1", "--size", "big"], ["fd1", "--trt", "2"]])
+def test_a_faulty_command_line_explains_itself(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        repack.main(arguments)
+    assert ended.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_users_checkpoints_are_packed_for_every_backend(shared: Path, tmp_path: Path) -> None:
+    from detserve import backends
+
+    for backend in backends.ADAPTERS:
+        weights = shared / "weights/yolov5n-0.5.pt"
+        options = [
+            "--model",
+            "yolov5n-0.5-face",
+            "--weights",
+            str(weights),
+            "--backend",
+            backend,
+            "--precision",
+            "fp32",
+        ]
+        assert repack.main(["yf", *options, "--size", "256", "--out", str(tmp_path)]) == 0
+        assert archive.read(tmp_path / "yf.mar").recipe.parity["detections"] == 1
