@@ -1,4 +1,4 @@
-# make serve   everything that a fresh machine needs, then the server at 127.0.0.1:8080
+# make serve   everything that a fresh machine needs, then the server at 127.0.0.1:8080; ARGS="--port 8090"
 # make test    all tests that need no GPU
 # make check   formatter, linter, type checker
 
@@ -9,7 +9,7 @@ CODE := $(shell find detserve handlers -name '*.py')
 .PHONY: serve test check format clean
 
 serve: $(VENV)/.serve model_store/fd1.mar
-	@exec $(PYTHON) serve.py
+	@exec $(PYTHON) serve.py $(ARGS)
 
 test: $(VENV)/.dev
 	$(PYTHON) -m pytest $(ARGS)

@@ -1,0 +1,62 @@
+"""Milliseconds of one picture on every backend of this machine.
+
+.venv/bin/python -m benchmarks.backends [MODEL] [SIZE]
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from detserve import backends, models
+from detserve.backends.base import Backend, Device, EnginePlan
+from detserve.networks.preprocess import Preprocessed
+from detserve.weights import locate
+
+ROUNDS, CALLS = 5, 40
+
+
+def build(name: str, precision: str, network: Preprocessed, folder: Path) -> Backend:
+    """An engine on one thread."""
+    adapter, plan = backends.find(name), EnginePlan(precision=precision, max_batch=1)
+    adapter.build(network, plan, folder)
+    return adapter(folder, network.spec, plan, Device(threads=1))
+
+
+def median_ms(engine: Backend, batch: np.ndarray) -> float:
+    """Median milliseconds of a call."""
+    times = []
+    for _ in range(CALLS):
+        start = time.perf_counter()
+        engine(batch)
+        times.append((time.perf_counter() - start) * 1000)
+    return statistics.median(times)
+
+
+def main() -> None:
+    """Build them all, then time them in turn, so that a slow moment of the machine hits all alike."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "centerface"
+    side = int(sys.argv[2]) if len(sys.argv) > 2 else 320
+    spec = models.find(name).override(size=(side, side))
+    network = Preprocessed(spec.network(locate(spec.weights.origin)), spec)
+    batch = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as scratch:
+        engines = {}
+        for backend in backends.ADAPTERS:
+            for precision in backends.find(backend).precisions:
+                folder = Path(scratch, backend, precision)
+                folder.mkdir(parents=True)
+                engines[backend, precision] = build(backend, precision, network, folder)
+        rounds = [{key: median_ms(engine, batch) for key, engine in engines.items()} for _ in range(ROUNDS)]
+    print(f"{name} at {side}x{side}, one thread, median of {ROUNDS} rounds of {CALLS}, milliseconds a picture")
+    for backend, precision in engines:
+        print(f"  {backend:12} {precision:5} {statistics.median(r[backend, precision] for r in rounds):6.2f}")
+
+
+if __name__ == "__main__":
+    main()

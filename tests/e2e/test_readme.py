@@ -1,0 +1,106 @@
+"""The README does what it says: its commands are run as they stand, in a copy of the project, ports aside."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.e2e.server import port_options
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+PARTS = ("detserve", "handlers", "config", "requirements", "Makefile", "repack.py", "serve.py")
+VENV = Path(sys.prefix)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy of the project with `make serve` running in it."""
+
+    folder: Path
+    ports: dict[str, int]
+
+    def run(self, command: str) -> str:
+        """A command of the README → what it prints. Its ports and virtual environment are those of the copy."""
+        management = f"localhost:{self.ports['--management-port']}"
+        command = command.replace("localhost:8080", f"localhost:{self.ports['--port']}")
+        command = command.replace("localhost:8081", management).replace("--register", f"--register http://{management}")
+        command = command.replace(".venv/", f"{VENV}/").replace("curl ", "curl -sS --fail-with-body ")
+        ended = subprocess.run(
+            ["bash", "-euc", command], cwd=self.folder, capture_output=True, text=True, timeout=200, check=False
+        )
+        assert ended.returncode == 0, f"{command}\n{ended.stdout}{ended.stderr}"
+        return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory, shared: Path, astronaut: bytes) -> Iterator[Copy]:
+    if not (VENV / ".serve").is_file():
+        pytest.skip("this virtual environment was not made by `make`")
+    if not shutil.which("curl"):
+        pytest.skip("curl is not installed")
+    folder = tmp_path_factory.mktemp("readme")
+    for part in PARTS:
+        source = ROOT / part
+        copy_part = shutil.copytree if source.is_dir() else shutil.copy2
+        copy_part(source, folder / part)
+    shutil.copy2(shared / "weights/yolov5n-0.5.pt", folder)
+    cv2.imwrite(str(folder / "img.jpg"), cv2.imdecode(np.frombuffer(astronaut, np.uint8), cv2.IMREAD_COLOR))
+    ports = port_options()
+    arguments = " ".join(f"{option} {port}" for option, port in ports.items())
+    process = subprocess.Popen(
+        ["make", "serve", f"VENV={VENV}", f"ARGS={arguments}"], cwd=folder, stdout=subprocess.PIPE, text=True,
+        process_group=0,
+    )  # fmt: skip
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("Try: curl"):
+            break
+    assert any(line.startswith("Ready in") for line in lines), lines
+    yield Copy(folder, ports)
+    # As Ctrl-C at a terminal: to make and serve.py alike.
+    os.killpg(process.pid, signal.SIGINT)
+    process.stdout.close()
+    process.wait(60)
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if not line.startswith("make ")]
+
+
+def test_every_command_works_in_the_order_of_the_page(copy: Copy) -> None:
+    outputs = {command: copy.run(command) for command in commands()}
+    assert len(outputs) >= 8
+    predictions = [out for command, out in outputs.items() if "/predictions/" in command]
+    assert all(len(json.loads(out)) == 1 for out in predictions)
+    (described,) = [out for command, out in outputs.items() if command == "curl localhost:8081/models/fd3"]
+    assert len(json.loads(described)[0]["workers"]) == 2
+
+
+def test_the_answer_on_the_page_is_the_answer(copy: Copy) -> None:
+    (shown,) = json.loads(re.findall(r"```json\n(.*?)```", README, re.DOTALL)[0])
+    (face,) = json.loads(copy.run("curl -T img.jpg localhost:8080/predictions/fd1"))
+    assert shown.keys() == face.keys()
+    for key, value in shown.items():
+        assert face[key] == pytest.approx(value, abs=0.01), key
+
+
+def test_links_and_make_targets_exist() -> None:
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for target in set(re.findall(r"\bmake (serve|test|check|format|bench)\b", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
