@@ -43,7 +43,6 @@ class OpenVINO(Backend):
 
         with tempfile.TemporaryDirectory() as scratch:
             export(network, Path(scratch) / "network.onnx")
-            # Not openvino.convert_model, which reports its use to the vendor.
             model = openvino.Core().read_model(Path(scratch) / "network.onnx")
             # OpenVINO numbers what has no name as they come in this process: number them by their place instead.
             for i, operation in enumerate(model.get_ordered_ops()):
