@@ -56,17 +56,15 @@ def pack(order: Order) -> Path:
         raise BackendMissing(f"backend {adapter.name} has no precision {plan.precision!r}; it has {choice}")
     weights = _weights(spec, order)
     with _step(f"loading {weights.name} into {spec.name}"):
-        from detserve.networks.preprocess import Preprocessed
-
-        network = Preprocessed(spec.network(weights), spec)
+        source = spec.source(weights)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         with _step(f"building the engine: {adapter.name}, precision {plan.precision}"):
-            adapter.build(network, plan, folder)
+            adapter.build(source, plan, folder)
         with _step("checking it against the network"):
             device = Device(threads=torch.get_num_threads(), gpu=0 if torch.cuda.is_available() else None)
             engine = adapter(folder, spec, plan, device)
-            figures = parity.measure(network, engine, locate(GATE_PICTURE).read_bytes(), plan.max_batch)
+            figures = parity.measure(source, engine, locate(GATE_PICTURE).read_bytes(), plan.max_batch)
         print(f"  {figures}", file=sys.stderr)
         figures.check(parity.EXACT if plan.precision == "fp32" else parity.REDUCED)
         recipe = Recipe(

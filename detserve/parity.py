@@ -14,9 +14,7 @@ from detserve.detections import Detections, Pixels
 from detserve.errors import EngineRejected
 from detserve.geometry import iou, nms
 from detserve.images import decode
-from detserve.letterbox import Letterbox
-from detserve.networks.preprocess import Preprocessed
-from detserve.spec import ModelSpec, Outputs
+from detserve.spec import ModelSpec, Outputs, Source
 
 CONF = 0.3
 """Detections above this confidence are compared."""
@@ -82,18 +80,15 @@ class Parity:
             )
 
 
-def measure(network: Preprocessed, engine: Backend, picture: bytes, max_batch: int) -> Parity:
+def measure(source: Source, engine: Backend, picture: bytes, max_batch: int) -> Parity:
     """Run both on a real picture and its mirror image, in batches of 1, of the largest size and of one more."""
-    import torch
-
-    spec = network.spec
+    spec = source.spec
     image = decode(picture)
-    canvas = np.empty((spec.size[1], spec.size[0], 3), np.uint8)
-    Letterbox.fit(image.size, spec.size).apply(image.rgb, canvas, spec.fill)
+    letterbox = spec.letterbox(image.size)
+    canvas = np.empty((letterbox.canvas[1], letterbox.canvas[0], 3), np.uint8)
+    letterbox.apply(image.rgb, canvas, spec.fill)
     pair = np.stack([canvas, canvas[:, ::-1]])
-    with torch.inference_mode():
-        outputs = network(torch.from_numpy(pair))
-    reference = dict(zip(spec.outputs, (output.numpy() for output in outputs), strict=True))
+    reference = source.reference(pair)
     figures = [_compare(spec, reference, engine, pair, n) for n in sorted({1, max_batch, max_batch + 1})]
     return _worst(figures)
 

@@ -84,7 +84,7 @@ class Pipeline:
             image = decode(data, self.max_pixels)
         except RequestError as error:
             return Result(error, timings=Timings(decode=_ms_since(start)))
-        letterbox = Letterbox.fit(image.size, self.spec.size)
+        letterbox = self.spec.letterbox(image.size)
         letterbox.apply(image.rgb, canvas, self.spec.fill)
         return _Placed(letterbox, options, _ms_since(start))
 

@@ -8,19 +8,34 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detserve.detections import Detections
+from detserve.detections import Detections, Pixels
 from detserve.errors import BadSpec
+from detserve.letterbox import Letterbox
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from detserve.networks.preprocess import Preprocessed
+
 Outputs = Mapping[str, NDArray[np.float32]]
 """The raw outputs of a network by name, each float32 [n, ...] with the batch first."""
+
+
+class Source(Protocol):
+    """A model with its weights, behind its preprocessing: what an engine is built from and compared with."""
+
+    spec: ModelSpec
+
+    def export(self, path: Path) -> None:
+        """Write it as ONNX: input `pixels`, uint8 RGB [n, h, w, 3], n open; outputs named as in the spec."""
+
+    def reference(self, pixels: Pixels) -> Outputs:
+        """Its outputs for a batch of pixels, computed in fp32 by what is nearest to its origin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +61,9 @@ class ModelSpec(ABC):
     (pixel - mean) / std, with mean and std in units of 0-255, in the order of `channels`; letterbox padding
     has the value `fill`. conf, iou, max_detections: defaults that a request may override.
     """
+
+    dynamic: ClassVar[bool] = False
+    """Whether the input's size is chosen for each picture; `size` is then an example."""
 
     name: str
     task: str
@@ -77,18 +95,8 @@ class ModelSpec(ABC):
         check(bool(self.outputs), "a model needs at least one output")
 
     @abstractmethod
-    def architecture(self) -> nn.Module:
-        """The network in PyTorch, untrained: float32 [n, 3, height, width] → a tuple in the order of `outputs`."""
-
-    @abstractmethod
-    def load_weights(self, network: nn.Module, path: Path) -> None:
-        """Load a weight file into that network, strictly. Raises BadWeights, naming what does not fit."""
-
-    def network(self, path: Path) -> nn.Module:
-        """The network with the weights of that file, ready to run. Raises BadWeights when the file does not fit."""
-        network = self.architecture()
-        self.load_weights(network, path)
-        return network.eval()
+    def source(self, weights: Path) -> Source:
+        """What engines are built from, with the weights of that file. Raises BadWeights when the file does not fit."""
 
     @abstractmethod
     def decode(self, outputs: Outputs, conf: Sequence[float]) -> list[Detections]:
@@ -96,6 +104,14 @@ class ModelSpec(ABC):
 
         Boxes and points are in pixels of the letterboxed input.
         """
+
+    def letterbox(self, picture: tuple[int, int]) -> Letterbox:
+        """Where a picture of that (width, height) lies on the input."""
+        return Letterbox.fit(picture, self.size)
+
+    def takes(self, width: int, height: int) -> bool:
+        """Whether the network takes an input of that size."""
+        return (width, height) == self.size
 
     def override(self, **changes: Any) -> Self:
         """This spec with some fields changed. Raises BadSpec for unknown fields and for values out of range."""
@@ -116,6 +132,31 @@ class ModelSpec(ABC):
         """The fields that can be written to YAML and given to `override`: all but the weights' origin."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "weights"}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec(ModelSpec):
+    """A model whose network is written in PyTorch, so that every backend can run it."""
+
+    @abstractmethod
+    def architecture(self) -> nn.Module:
+        """The network in PyTorch, untrained: float32 [n, 3, height, width] → a tuple in the order of `outputs`."""
+
+    @abstractmethod
+    def load_weights(self, network: nn.Module, path: Path) -> None:
+        """Load a weight file into that network, strictly. Raises BadWeights, naming what does not fit."""
+
+    def network(self, weights: Path) -> nn.Module:
+        """The network with the weights of that file, ready to run. Raises BadWeights when the file does not fit."""
+        network = self.architecture()
+        self.load_weights(network, weights)
+        return network.eval()
+
+    def source(self, weights: Path) -> Preprocessed:
+        """The network behind its preprocessing."""
+        from detserve.networks.preprocess import Preprocessed
+
+        return Preprocessed(self.network(weights), self)
 
 
 def _convert(value: Any, kind: type) -> Any:

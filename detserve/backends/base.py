@@ -5,17 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detserve.detections import Pixels
 from detserve.errors import BadSpec
-from detserve.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from detserve.networks.preprocess import Preprocessed
+from detserve.spec import ModelSpec, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +58,7 @@ class Backend(ABC):
 
     @classmethod
     @abstractmethod
-    def build(cls, network: Preprocessed, plan: EnginePlan, folder: Path) -> None:
+    def build(cls, source: Source, plan: EnginePlan, folder: Path) -> None:
         """Write the engine's files into that empty folder: the same bytes for the same input."""
 
     @abstractmethod
@@ -74,9 +71,13 @@ class Backend(ABC):
 
     def __call__(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
         """Run a batch of any size, split where it is larger than one call takes."""
-        height, width = self.spec.size[1], self.spec.size[0]
-        if batch.ndim != 4 or batch.shape[1:] != (height, width, 3) or batch.dtype != np.uint8:
-            expected = f"uint8 [n, {height}, {width}, 3]"
+        if (
+            batch.ndim != 4
+            or batch.shape[3] != 3
+            or batch.dtype != np.uint8
+            or not self.spec.takes(*batch.shape[2:0:-1])
+        ):
+            expected = f"uint8 [n, height, width, 3] of {self.spec.size[0]}x{self.spec.size[1]}"
             raise ValueError(f"{self.spec.name} takes {expected}, not {batch.dtype} {list(batch.shape)}")
         parts = [
             # A copy: the runtime overwrites its buffers in the next call.

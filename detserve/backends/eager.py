@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detserve.backends.base import Backend, Device, EnginePlan
 from detserve.detections import Pixels
-from detserve.networks.preprocess import Preprocessed
+from detserve.spec import NetworkSpec, Source
 
 FILE = "network.pt"
 
@@ -26,19 +26,23 @@ class Eager(Backend):
         return None
 
     @classmethod
-    def build(cls, network: Preprocessed, plan: EnginePlan, folder: Path) -> None:
+    def build(cls, source: Source, plan: EnginePlan, folder: Path) -> None:
         """Write the weights."""
         import torch
 
-        torch.save(network.network.state_dict(), folder / FILE)
+        from detserve.backends.torch_device import network_of
+
+        torch.save(network_of(source, cls.name).network.state_dict(), folder / FILE)
 
     def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
         """Make the network and fill in the weights; nothing is unpickled but tensors."""
         import torch
 
         from detserve.backends import torch_device
+        from detserve.networks.preprocess import Preprocessed
 
         self.device = torch_device.prepare(device)
+        assert isinstance(self.spec, NetworkSpec), "build has made sure of it"
         network = self.spec.architecture()
         network.load_state_dict(torch.load(folder / FILE, weights_only=True))
         self.module = Preprocessed(network, self.spec).to(self.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
@@ -12,33 +11,9 @@ from numpy.typing import NDArray
 
 from detserve.backends.base import Backend, Device, EnginePlan
 from detserve.detections import Pixels
-from detserve.networks.preprocess import Preprocessed
+from detserve.spec import Source
 
 FILE = "network.onnx"
-INPUT = "pixels"
-OPSET = 17
-
-
-def export(network: Preprocessed, path: Path) -> None:
-    """Write a network as ONNX with an open batch: input `pixels`, outputs named as in its spec.
-
-    By torch's exporter for traced modules: the newer one needs two more packages, and the pinned torch has both.
-    """
-    import torch
-
-    names = [INPUT, *network.spec.outputs]
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            network,
-            (network.example(2),),
-            path,
-            dynamo=False,
-            input_names=names[:1],
-            output_names=names[1:],
-            dynamic_axes={name: {0: "batch"} for name in names},
-            opset_version=OPSET,
-        )
 
 
 class Onnx(Backend):
@@ -61,9 +36,9 @@ class Onnx(Backend):
         return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
     @classmethod
-    def build(cls, network: Preprocessed, plan: EnginePlan, folder: Path) -> None:
-        """Export the network; ONNX Runtime optimises it when it loads."""
-        export(network, folder / FILE)
+    def build(cls, source: Source, plan: EnginePlan, folder: Path) -> None:
+        """Export the model; ONNX Runtime optimises it when it loads."""
+        source.export(folder / FILE)
 
     def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
         """Open a session on the worker's GPU if it has one and ONNX Runtime can use it, else on the CPU."""
@@ -77,9 +52,10 @@ class Onnx(Backend):
         if gpu:
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.gpu or 0}))
         self.session = onnxruntime.InferenceSession(folder / FILE, options, providers=providers)
+        self.input = self.session.get_inputs()[0].name
         return plan.max_batch if gpu else 1
 
     def infer(self, batch: Pixels) -> list[NDArray[np.float32]]:
         """Run at most `chunk` pictures."""
-        outputs: list[NDArray[np.float32]] = self.session.run(list(self.spec.outputs), {INPUT: batch})
+        outputs: list[NDArray[np.float32]] = self.session.run(list(self.spec.outputs), {self.input: batch})
         return outputs

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from detserve.backends.base import Backend, Device, EnginePlan
 from detserve.detections import Pixels
-from detserve.networks.preprocess import Preprocessed
+from detserve.spec import Source
 
 FILE = "network.xml"
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -35,14 +35,12 @@ class OpenVINO(Backend):
         return None if find_spec("openvino") else "OpenVINO is not installed; pip install openvino"
 
     @classmethod
-    def build(cls, network: Preprocessed, plan: EnginePlan, folder: Path) -> None:
-        """Convert the network by way of ONNX. Weights stay fp32: the precision is chosen when it is loaded."""
+    def build(cls, source: Source, plan: EnginePlan, folder: Path) -> None:
+        """Convert the model by way of ONNX. Weights stay fp32: the precision is chosen when it is loaded."""
         import openvino
 
-        from detserve.backends.onnx import export
-
         with tempfile.TemporaryDirectory() as scratch:
-            export(network, Path(scratch) / "network.onnx")
+            source.export(Path(scratch) / "network.onnx")
             model = openvino.Core().read_model(Path(scratch) / "network.onnx")
             # OpenVINO numbers what has no name as they come in this process: number them by their place instead.
             for i, operation in enumerate(model.get_ordered_ops()):
@@ -64,7 +62,7 @@ class OpenVINO(Backend):
             options["INFERENCE_PRECISION_HINT"] = HINTS[plan.precision]
         core = openvino.Core()
         model = core.read_model(folder / FILE)
-        width, height = self.spec.size
+        width, height = (-1, -1) if self.spec.dynamic else self.spec.size
         model.reshape([1, height, width, 3])
         self.request = core.compile_model(model, "CPU", options).create_infer_request()
         return 1

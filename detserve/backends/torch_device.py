@@ -10,9 +10,22 @@ from numpy.typing import NDArray
 
 from detserve.backends.base import Device
 from detserve.detections import Pixels
+from detserve.errors import BackendMissing
+from detserve.spec import Source
 
 if TYPE_CHECKING:
     import torch
+
+    from detserve.networks.preprocess import Preprocessed
+
+
+def network_of(source: Source, backend: str) -> Preprocessed:
+    """The PyTorch network that an engine is built from. Raises BackendMissing for a model that is an ONNX file."""
+    from detserve.networks.preprocess import Preprocessed
+
+    if not isinstance(source, Preprocessed):
+        raise BackendMissing(f"{source.spec.name} is an ONNX file, which {backend} cannot run; try openvino or onnx")
+    return source
 
 
 def gpu_count() -> int:

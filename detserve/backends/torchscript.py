@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from detserve.backends.base import Backend, Device, EnginePlan
 from detserve.detections import Pixels
-from detserve.networks.preprocess import Preprocessed
+from detserve.spec import Source
 
 FILE = "network.torchscript"
 
@@ -27,13 +27,16 @@ class TorchScript(Backend):
         return None
 
     @classmethod
-    def build(cls, network: Preprocessed, plan: EnginePlan, folder: Path) -> None:
+    def build(cls, source: Source, plan: EnginePlan, folder: Path) -> None:
         """Trace the network with the batch left open, freeze it, write it."""
         import torch
 
+        from detserve.backends.torch_device import network_of
+
+        network = network_of(source, cls.name)
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            traced = torch.jit.trace(network, network.example(2), check_trace=False)  # type: ignore[no-untyped-call]
+            warnings.simplefilter("ignore")  # It warns of its own age, and of sizes that it takes for constants.
+            traced = torch.jit.trace(network, network.example(), check_trace=False)  # type: ignore[no-untyped-call]
             torch.jit.freeze(traced).save(folder / FILE)
 
     def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 
 from detserve.detections import Detections, Floats
 from detserve.errors import BadWeights
-from detserve.spec import ModelSpec, Outputs, Weights
+from detserve.spec import NetworkSpec, Outputs, Weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +21,7 @@ STRIDE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class CenterFace(ModelSpec):
+class CenterFace(NetworkSpec):
     """The published network and its decode."""
 
     def architecture(self) -> nn.Module:

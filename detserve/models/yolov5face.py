@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from detserve.detections import Detections, Floats
 from detserve.errors import BadSpec, BadWeights
-from detserve.spec import ModelSpec, Outputs, Weights
+from detserve.spec import NetworkSpec, Outputs, Weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,7 +26,7 @@ VALUES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Yolov5Face(ModelSpec):
+class Yolov5Face(NetworkSpec):
     """One network of the family and its decode.
 
     blocks, width, depth: which network it is, see `Yolov5FaceNetwork`. anchors: width, height in pixels of the three

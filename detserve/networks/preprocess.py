@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
-from detserve.spec import ModelSpec
+from detserve.detections import Pixels
+from detserve.spec import ModelSpec, Outputs
+
+INPUT = "pixels"
+"""Name of the input of every exported engine."""
+OPSET = 17
 
 
 class Preprocessed(nn.Module):
@@ -41,7 +49,33 @@ class Preprocessed(nn.Module):
         outputs: tuple[Tensor, ...] = self.network(x)
         return outputs
 
-    def example(self, batch: int = 1) -> Tensor:
-        """A blank batch of the right shape, for tracing."""
+    def example(self) -> Tensor:
+        """A blank batch of the right shape, for tracing: of two, so that a batch of one is not taken for fixed."""
         width, height = self.spec.size
-        return torch.zeros(batch, height, width, 3, dtype=torch.uint8)
+        return torch.zeros(2, height, width, 3, dtype=torch.uint8)
+
+    def export(self, path: Path) -> None:
+        """Write it as ONNX, with an open batch, and open sides where the spec has no fixed size.
+
+        By torch's exporter for traced modules: the newer one needs two more packages, and the pinned torch has both.
+        """
+        names = [INPUT, *self.spec.outputs]
+        open_axes = {0: "batch", 1: "height", 2: "width"} if self.spec.dynamic else {0: "batch"}
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # It warns of its own age, and of sizes that it takes for constants.
+            torch.onnx.export(
+                self,
+                (self.example(),),
+                path,
+                dynamo=False,
+                input_names=names[:1],
+                output_names=names[1:],
+                dynamic_axes={INPUT: open_axes} | {name: {0: "batch"} for name in names[1:]},
+                opset_version=OPSET,
+            )
+
+    def reference(self, pixels: Pixels) -> Outputs:
+        """The outputs as PyTorch computes them in fp32 on the CPU."""
+        with torch.inference_mode():
+            outputs = self(torch.from_numpy(pixels))
+        return dict(zip(self.spec.outputs, (output.numpy() for output in outputs), strict=True))

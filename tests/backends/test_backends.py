@@ -14,7 +14,7 @@ from detserve.backends.base import Backend, Device, EnginePlan
 from detserve.detections import Detections
 from detserve.errors import BackendMissing, BadSpec
 from detserve.networks.preprocess import Preprocessed
-from detserve.spec import ModelSpec, Outputs, Weights
+from detserve.spec import NetworkSpec, Outputs, Weights
 
 
 class Halves(nn.Module):
@@ -29,7 +29,7 @@ class Halves(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HalvesSpec(ModelSpec):
+class HalvesSpec(NetworkSpec):
     def architecture(self) -> nn.Module:
         return Halves()
 
@@ -58,7 +58,7 @@ def expected(pixels: np.ndarray) -> dict[str, np.ndarray]:
     return {"first": 2 * x[..., 0][:, None], "mean": x.mean(axis=(1, 2, 3))}
 
 
-def build(name: str, folder: Path, spec: ModelSpec = SPEC, precision: str = "fp32", max_batch: int = 4) -> Backend:
+def build(name: str, folder: Path, spec: NetworkSpec = SPEC, precision: str = "fp32", max_batch: int = 4) -> Backend:
     adapter = backends.find(name)
     plan = EnginePlan(precision=precision, max_batch=max_batch)
     folder.mkdir(exist_ok=True)
@@ -88,7 +88,7 @@ def test_outputs_outlive_the_next_call(engine: Backend) -> None:
 
 @pytest.mark.parametrize("bad", [PIXELS[:, :16], PIXELS[0], PIXELS.astype(np.float32)])
 def test_a_batch_of_another_shape_or_kind_is_refused(engine: Backend, bad: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"takes uint8 \[n, 32, 64, 3\]"):
+    with pytest.raises(ValueError, match=r"takes uint8 \[n, height, width, 3\] of 64x32"):
         engine(bad)
 
 
