@@ -71,12 +71,8 @@ class Backend(ABC):
 
     def __call__(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
         """Run a batch of any size, split where it is larger than one call takes."""
-        if (
-            batch.ndim != 4
-            or batch.shape[3] != 3
-            or batch.dtype != np.uint8
-            or not self.spec.takes(*batch.shape[2:0:-1])
-        ):
+        fits = batch.ndim == 4 and batch.shape[3] == 3 and self.spec.takes(*batch.shape[2:0:-1])
+        if not fits or batch.dtype != np.uint8:
             expected = f"uint8 [n, height, width, 3] of {self.spec.size[0]}x{self.spec.size[1]}"
             raise ValueError(f"{self.spec.name} takes {expected}, not {batch.dtype} {list(batch.shape)}")
         parts = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -89,6 +90,11 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(model_store=tmp_path / "store", run_dir=tmp_path / "run", **free_ports())
 
 
+def _hang_up_by_default() -> None:
+    """The tests may run under nohup, which serve.py would inherit and honour."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Served:
     """serve.py in a process."""
 
@@ -96,7 +102,9 @@ class Served:
         ports = [text for option, _, port in settings.listeners for text in (option, str(port))]
         folders = ["--model-store", str(settings.model_store), "--run-dir", str(settings.run_dir)]
         command = [sys.executable, str(ROOT / "serve.py"), *ports, *folders, "--workers", "1", *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_hang_up_by_default
+        )
         self.family: list[psutil.Process] = []
 
     def wait_ready(self) -> str:
