@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,29 +17,39 @@ Pixels = NDArray[np.uint8]
 class Detections:
     """n detections in one picture, in pixels of one frame (letterbox or picture), x to the right, y down.
 
-    boxes:     float32 [n, 4], corners x1, y1, x2, y2 with x1 <= x2 and y1 <= y2
-    scores:    float32 [n], confidence from 0 to 1
-    keypoints: float32 [n, k, 2] points x, y, or None for a model without
+    boxes:       float32 [n, 4], corners x1, y1, x2, y2 with x1 <= x2 and y1 <= y2
+    scores:      float32 [n], confidence from 0 to 1
+    keypoints:   float32 [n, k, 2] points x, y
+    quads:       float32 [n, 4, 2] corners x, y, clockwise from the text's top left
+    polygons:    n outlines, each float32 [k, 2] or None where there is none beside the quad
+    texts:       n strings, with
+    text_scores: float32 [n], confidence of the reading from 0 to 1
 
-    Raises ValueError when the arrays do not fit each other. Indexing with an index array, a mask or a slice
-    gives new Detections.
+    All but boxes and scores are None for models without. Raises ValueError when the arrays do not fit each other.
+    Indexing with an index array, a mask or a slice gives new Detections.
     """
 
     boxes: Floats
     scores: Floats
     keypoints: Floats | None = None
+    quads: Floats | None = None
+    polygons: tuple[Floats | None, ...] | None = None
+    texts: tuple[str, ...] | None = None
+    text_scores: Floats | None = None
 
     def __post_init__(self) -> None:
         n = len(self.scores)
-        if self.scores.shape != (n,) or self.scores.dtype != np.float32:
-            raise ValueError(f"scores must be float32 [n], not {self.scores.dtype} {self.scores.shape}")
-        if self.boxes.shape != (n, 4) or self.boxes.dtype != np.float32:
-            raise ValueError(f"boxes must be float32 [{n}, 4], not {self.boxes.dtype} {self.boxes.shape}")
-        points = self.keypoints
-        if points is not None and (
-            points.ndim != 3 or len(points) != n or points.shape[2] != 2 or points.dtype != np.float32
-        ):
-            raise ValueError(f"keypoints must be float32 [{n}, k, 2], not {points.dtype} {points.shape}")
+        _check("boxes", self.boxes, (n, 4))
+        _check("scores", self.scores, (n,))
+        _check("keypoints", self.keypoints, (n, None, 2))
+        _check("quads", self.quads, (n, 4, 2))
+        _check("text_scores", self.text_scores, (n,))
+        for name in ("polygons", "texts"):
+            items = getattr(self, name)
+            if items is not None and len(items) != n:
+                raise ValueError(f"there must be {n} {name}, not {len(items)}")
+        if (self.texts is None) != (self.text_scores is None):
+            raise ValueError("texts and text_scores come together")
 
     @classmethod
     def empty(cls, keypoints: int = 0) -> Detections:
@@ -46,10 +57,31 @@ class Detections:
         points = np.empty((0, keypoints, 2), np.float32) if keypoints else None
         return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), points)
 
+    @classmethod
+    def of_quads(cls, quads: Floats, scores: Floats, polygons: Sequence[Floats | None] | None = None) -> Detections:
+        """Detections of quads [n, 4, 2], their boxes being the smallest upright ones around them."""
+        boxes = np.concatenate([quads.min(axis=1), quads.max(axis=1)], axis=1)
+        return cls(boxes, scores, quads=quads, polygons=None if polygons is None else tuple(polygons))
+
     def __len__(self) -> int:
         return len(self.scores)
 
     def __getitem__(self, index: Any) -> Detections:
         """The detections that an index array, a mask or a slice selects, in its order."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: a[index] for name, a in arrays.items() if a is not None})
+        rows = np.arange(len(self))[index]
+        chosen: dict[str, Any] = {}
+        for name, values in vars(self).items():
+            if isinstance(values, tuple):
+                chosen[name] = tuple(values[row] for row in rows)
+            elif values is not None:
+                chosen[name] = values[rows]
+        return replace(self, **chosen)
+
+
+def _check(name: str, array: Floats | None, shape: tuple[int | None, ...]) -> None:
+    if array is None:
+        return
+    fits = len(array.shape) == len(shape) and all(w in (None, h) for w, h in zip(shape, array.shape, strict=True))
+    if not fits or array.dtype != np.float32:
+        wanted = ", ".join("k" if side is None else str(side) for side in shape)
+        raise ValueError(f"{name} must be float32 [{wanted}], not {array.dtype} {list(array.shape)}")

@@ -68,7 +68,16 @@ class Letterbox:
         return ((points - origin) * scale).astype(np.float32)
 
     def invert_detections(self, found: Detections) -> Detections:
-        """Detections on the canvas → in pixels of the upright picture; boxes clipped to it, keypoints not."""
-        corners = np.clip(self.invert(found.boxes.reshape(-1, 2, 2)), 0, np.array(self.picture, np.float32))
-        points = None if found.keypoints is None else self.invert(found.keypoints)
-        return replace(found, boxes=corners.reshape(-1, 4), keypoints=points)
+        """Detections on the canvas → in pixels of the upright picture; all clipped to it but the keypoints."""
+        edge = np.array(self.picture, np.float32)
+
+        def clipped(points: Floats) -> Floats:
+            return np.clip(self.invert(points), 0, edge)
+
+        return replace(
+            found,
+            boxes=clipped(found.boxes.reshape(-1, 2, 2)).reshape(-1, 4),
+            keypoints=None if found.keypoints is None else self.invert(found.keypoints),
+            quads=None if found.quads is None else clipped(found.quads),
+            polygons=found.polygons and tuple(None if p is None else clipped(p) for p in found.polygons),
+        )

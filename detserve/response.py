@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from detserve.detections import Detections
+from detserve.detections import Detections, Floats
 from detserve.errors import RequestError
 
 DIGITS = 6
@@ -29,19 +29,36 @@ dumps = _dumps()
 def objects(found: Detections, size: tuple[int, int]) -> list[dict[str, Any]]:
     """Detections in pixels of the upright picture of that (width, height) → one object each, in their order.
 
-    `xywh_ratio` is [cx, cy, w, h], `landmarks_ratio` is x, y of each keypoint.
+    `xywh_ratio` is [cx, cy, w, h]; `landmarks_ratio`, `quad_ratio` and `polygon_ratio` are x, y of each point in turn.
     """
-    width, height = size
-    start, end = found.boxes[:, :2].astype(np.float64), found.boxes[:, 2:].astype(np.float64)
-    xywh = np.concatenate([(start + end) / 2, end - start], axis=1) / (width, height, width, height)
+    corners = found.boxes.reshape(-1, 2, 2).astype(np.float64)
+    xywh = np.concatenate([corners.mean(axis=1), corners[:, 1] - corners[:, 0]], axis=1) / (*size, *size)
     columns: dict[str, list[Any]] = {
         "xywh_ratio": xywh.round(DIGITS).tolist(),
-        "conf": np.clip(found.scores, 0, 1).astype(np.float64).round(DIGITS).tolist(),
+        "conf": _confidences(found.scores),
     }
     if found.keypoints is not None:
-        points = found.keypoints.astype(np.float64) / size
-        columns["landmarks_ratio"] = points.reshape(len(found), 2 * points.shape[1]).round(DIGITS).tolist()
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        columns["landmarks_ratio"] = [_ratios(points, size) for points in found.keypoints]
+    if found.quads is not None:
+        columns["quad_ratio"] = [_ratios(quad, size) for quad in found.quads]
+    if found.texts is not None and found.text_scores is not None:
+        columns["text"] = list(found.texts)
+        columns["text_conf"] = _confidences(found.text_scores)
+    answer = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    for each, polygon in zip(answer, found.polygons or (), strict=False):
+        if polygon is not None:
+            each["polygon_ratio"] = _ratios(polygon, size)
+    return answer
+
+
+def _ratios(points: Floats, size: tuple[int, int]) -> list[float]:
+    ratios: list[float] = (points.astype(np.float64) / size).round(DIGITS).ravel().tolist()
+    return ratios
+
+
+def _confidences(scores: Floats) -> list[float]:
+    confidences: list[float] = np.clip(scores, 0, 1).astype(np.float64).round(DIGITS).tolist()
+    return confidences
 
 
 def body(outcome: Detections | RequestError, size: tuple[int, int] | None) -> bytes:

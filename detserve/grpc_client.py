@@ -1,0 +1,108 @@
+"""gRPC: one prediction of a TorchServe server, for blocking callers and for asyncio.
+
+The messages are described here, field by field, so that nothing has to be generated from TorchServe's .proto files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+MAX_MESSAGE = 32 * 1024 * 1024
+"""Bytes of the largest message in either direction, as config/config.properties has it for the server."""
+PACKAGE = "org.pytorch.serve.grpc.inference"
+METHOD = f"/{PACKAGE}.InferenceAPIsService/Predictions"
+FIELD = "data"
+"""The name under which a picture travels in the map of inputs."""
+
+_OPTIONS = [("grpc.max_send_message_length", MAX_MESSAGE), ("grpc.max_receive_message_length", MAX_MESSAGE)]
+
+
+def channel(address: str) -> grpc.Channel:
+    """A channel to "HOST:PORT" that takes messages of up to MAX_MESSAGE bytes; close it, or use it as a context."""
+    return grpc.insecure_channel(address, _OPTIONS)
+
+
+def aio_channel(address: str) -> grpc.aio.Channel:
+    """The same for asyncio; made inside of a running loop."""
+    return grpc.aio.insecure_channel(address, _OPTIONS)
+
+
+def predict(
+    channel: grpc.Channel,
+    model: str,
+    data: bytes,
+    options: Mapping[str, str] | None = None,
+    timeout: float = 30.0,
+    token: str | None = None,
+) -> bytes:
+    """Send a picture to a model → the bytes of its answer, which is an error's JSON where the handler refuses it.
+
+    options: fields of the request, {"conf_threshold": "0.3"} for instance; timeout: seconds; token: of a server that
+    asks for one. Raises grpc.RpcError when the server does not answer, or has no such model.
+    """
+    answer = _method(channel)(_request(model, data, options), timeout=timeout, metadata=_metadata(token))
+    return bytes(answer.prediction)
+
+
+async def predict_async(
+    channel: grpc.aio.Channel,
+    model: str,
+    data: bytes,
+    options: Mapping[str, str] | None = None,
+    timeout: float = 30.0,
+    token: str | None = None,
+) -> bytes:
+    """`predict` for asyncio."""
+    answer = await _method(channel)(_request(model, data, options), timeout=timeout, metadata=_metadata(token))
+    return bytes(answer.prediction)
+
+
+def _method(channel: Any) -> Any:
+    return channel.unary_unary(
+        METHOD,
+        request_serializer=messages()["PredictionsRequest"].SerializeToString,
+        response_deserializer=messages()["PredictionResponse"].FromString,
+    )
+
+
+def _request(model: str, data: bytes, options: Mapping[str, str] | None) -> Any:
+    fields = {name: value.encode() for name, value in (options or {}).items()}
+    return messages()["PredictionsRequest"](model_name=model, input={FIELD: data, **fields})
+
+
+def _metadata(token: str | None) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"),) if token else ()
+
+
+@cache
+def messages() -> Mapping[str, Any]:
+    """The classes of the two messages by name."""
+    kinds = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="detserve/inference.proto", package=PACKAGE, syntax="proto3")
+
+    def add(to: Any, name: str, number: int, kind: int, label: int = kinds.LABEL_OPTIONAL, of: str = "") -> None:
+        to.field.add(name=name, number=number, type=kind, label=label, type_name=of)
+
+    request = file.message_type.add(name="PredictionsRequest")
+    add(request, "model_name", 1, kinds.TYPE_STRING)
+    add(request, "model_version", 2, kinds.TYPE_STRING)
+    # A map is a repeated message of keys and values.
+    entry = request.nested_type.add(name="InputEntry")
+    entry.options.map_entry = True
+    add(entry, "key", 1, kinds.TYPE_STRING)
+    add(entry, "value", 2, kinds.TYPE_BYTES)
+    of = f".{PACKAGE}.PredictionsRequest.InputEntry"
+    add(request, "input", 3, kinds.TYPE_MESSAGE, kinds.LABEL_REPEATED, of)
+    response = file.message_type.add(name="PredictionResponse")
+    add(response, "prediction", 1, kinds.TYPE_BYTES)
+
+    # A pool of its own: TorchServe's generated code, where it is imported too, has messages of the same names.
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    names = ("PredictionsRequest", "PredictionResponse")
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in names}
