@@ -6,9 +6,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from detserve import models
 from detserve.errors import BadSpec, SetupError
@@ -26,25 +25,31 @@ SPEC_SETTINGS = ("size", "conf", "iou")
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", nargs="?", help="name of the archive and of the served model, fd1 for instance")
-    parser.add_argument("--model", help="a model of --list, or your own as package.module:NAME")
-    parser.add_argument("--weights", metavar="PATH|URL", help="weight file; default: the model's own, see --list")
-    parser.add_argument("--sha256", help="refuse weights with another sum")
-    parser.add_argument("--backend", help="auto (default), openvino, onnx, torchscript or eager")
-    parser.add_argument("--size", type=size, metavar="N|WxH", help="input of the network in pixels")
-    parser.add_argument("--precision", help="fp32, bf16, fp16 or auto, as the backend has them")
-    parser.add_argument("--max-batch", type=int, help="largest batch that the engine takes (8)")
-    parser.add_argument("--version", default="1.0", help="version of the model (1.0)")
-    parser.add_argument("--conf", type=float, help="default confidence threshold, 0 to 1")
-    parser.add_argument("--iou", type=float, help="default IoU threshold of NMS, 0 to 1")
-    parser.add_argument("--out", type=Path, default=ROOT / "model_store", help="folder of the archives (model_store)")
-    parser.add_argument(
+    add = parser.add_argument
+    add("name", nargs="?", help="name of the archive and of the served model, fd1 for instance")
+    add("--model", help="a model of --list, or your own as package.module:NAME")
+    add("--weights", nargs="+", metavar="PATH|URL", help="weight file; default: the model's own, see --list")
+    add("--sha256", nargs="+", help="refuse weights with another sum")
+    add("--reader", metavar="MODEL", help="for OCR: the model that reads what --model finds")
+    add("--reader-weights", nargs="+", metavar="PATH|URL", help="its weight file")
+    add("--backend", help="auto (default), openvino, onnx, torchscript or eager")
+    add("--size", type=size, metavar="N|WxH", help="input of the network in pixels")
+    add("--precision", help="fp32, bf16, fp16 or auto, as the backend has them")
+    add("--max-batch", type=int, help="largest batch that the engine takes (8)")
+    add("--version", default="1.0", help="version of the model (1.0)")
+    add("--set", action="append", metavar="KEY=VALUE", help="any other setting of the model, see --show")
+    add("--split", choices=("lines", "words"), help="for OCR: what one object of the answer is (lines)")
+    add("--detect", choices=("on", "off"), help="for OCR: off takes every picture for one line (on)")
+    add("--conf", type=float, help="default confidence threshold, 0 to 1")
+    add("--iou", type=float, help="default IoU threshold of NMS, 0 to 1")
+    add("--out", type=Path, default=ROOT / "model_store", help="folder of the archives (model_store)")
+    add(
         "--register", nargs="?", const=MANAGEMENT, metavar="URL", help=f"then register it at that server ({MANAGEMENT})"
     )
-    parser.add_argument("--list", action="store_true", help="show the models, their weights, licences and accuracy")
-    parser.add_argument("--show", type=Path, metavar="FILE.mar", help="show what an archive holds")
-    parser.add_argument("--trt", choices="01", help=argparse.SUPPRESS)
-    parser.add_argument("--fp16", nargs="?", choices="01", const="1", help=argparse.SUPPRESS)
+    add("--list", action="store_true", help="show the models, their weights, licences and accuracy")
+    add("--show", type=Path, metavar="FILE.mar", help="show what an archive holds")
+    add("--trt", choices="01", help=argparse.SUPPRESS)
+    add("--fp16", nargs="?", choices="01", const="1", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if not (options.name or options.list or options.show):
         parser.error("a NAME is needed, fd1 for instance; or --list, or --show FILE.mar")
@@ -84,19 +89,42 @@ def show_archive(path: Path) -> None:
 
 def order(options: argparse.Namespace) -> Order:
     """What to pack: the command line over config/NAME.yaml over the defaults."""
-    from detserve.packing import Order
+    from detserve.packing import ModelOrder, Order
 
-    chosen = {key: value for key, value in vars(options).items() if value is not None}
-    merged = {**ModelConfig.load(ROOT / "config", options.name).pack, **chosen}
-    if not isinstance(merged.get("size", ()), tuple):
-        merged["size"] = size(str(merged["size"]))
-    if "model" not in merged:
+    config = ModelConfig.load(ROOT / "config", options.name).pack
+    chosen = {**config, **{key: value for key, value in vars(options).items() if value is not None}}
+    if "model" not in chosen:
         raise BadSpec(f"--model is needed: there is no config/{options.name}.yaml that names one; see --list")
-    known = {field.name for field in fields(Order)}
-    return Order(
-        settings={key: merged[key] for key in SPEC_SETTINGS if key in merged},
-        **{key: value for key, value in merged.items() if key in known},
+    if not isinstance(chosen.get("size", ()), tuple):
+        chosen["size"] = size(str(chosen["size"]))
+    settings = {key: chosen[key] for key in SPEC_SETTINGS if key in chosen}
+    detect = ModelOrder(
+        model=chosen["model"],
+        settings=settings | assignments(options.set or []),
+        weights=chosen.get("weights", ()),
+        sha256=chosen.get("sha256", ()),
     )
+    read = None
+    if "reader" in chosen:
+        read = ModelOrder(model=chosen["reader"], weights=chosen.get("reader_weights", ()))
+    return Order(
+        name=options.name,
+        detect=detect,
+        read=read,
+        options={key: chosen[key] for key in ("split", "detect") if key in chosen},
+        **{key: chosen[key] for key in ("out", "backend", "precision", "max_batch", "version") if key in chosen},
+    )
+
+
+def assignments(texts: Sequence[str]) -> dict[str, Any]:
+    """["low_text=0.3"] → {"low_text": 0.3}: values as YAML has them. Raises BadSpec for what is no assignment."""
+    import yaml
+
+    pairs = [text.partition("=") for text in texts]
+    for key, sign, _ in pairs:
+        if not sign:
+            raise BadSpec(f"--set wants KEY=VALUE, not {key!r}")
+    return {key.strip(): yaml.safe_load(value) for key, _, value in pairs}
 
 
 def register(path: Path, options: argparse.Namespace) -> None:

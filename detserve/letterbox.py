@@ -61,6 +61,14 @@ class Letterbox:
         else:
             inside[...] = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
 
+    def cut(self, canvas: Floats) -> Floats:
+        """A map over the canvas, float32 [h, w] of any size → the part of it over the picture."""
+        scale_x, scale_y = canvas.shape[1] / self.canvas[0], canvas.shape[0] / self.canvas[1]
+        right, bottom = self.left + self.inner[0], self.top + self.inner[1]
+        rows = slice(int(self.top * scale_y), int(bottom * scale_y) or 1)
+        columns = slice(int(self.left * scale_x), int(right * scale_x) or 1)
+        return canvas[rows, columns]
+
     def invert(self, points: Floats) -> Floats:
         """Points x, y on the canvas, float32 [..., 2] → the same points on the upright picture, in its pixels."""
         origin = np.array([self.left, self.top], np.float32)

@@ -11,7 +11,10 @@ from typing import Any, Self
 
 from detserve.errors import BadSpec
 
-PACK_KEYS = ("model", "weights", "sha256", "backend", "size", "precision", "max_batch", "conf", "iou")
+PACK_KEYS = (
+    *("model", "weights", "sha256", "reader", "reader_weights", "backend", "size", "precision", "max_batch"),
+    *("conf", "iou", "split", "detect"),
+)
 """The options of repack.py that the section `pack` may set."""
 
 

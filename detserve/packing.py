@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -13,82 +13,126 @@ from pathlib import Path
 from typing import Any
 
 from detserve import archive, backends, models, parity
-from detserve.backends.base import Device, EnginePlan
+from detserve.backends.base import Backend, Device, EnginePlan
 from detserve.errors import BackendMissing, BadSpec
-from detserve.recipe import ENGINE_FOLDER, Recipe
-from detserve.spec import ModelSpec
+from detserve.recipe import ENGINE_FOLDER, Part, Recipe
+from detserve.spec import ModelSpec, ReaderSpec
 from detserve.weights import locate, sha256_of
 
 ROOT = Path(__file__).parent.parent
-GATE_PICTURE = "package:skimage/data/astronaut.png"
-"""The real picture of the parity gate: one face, from the package scikit-image."""
+GATE_PICTURES = {
+    "face": "package:skimage/data/astronaut.png",
+    "text": "package:skimage/data/page.png",
+    "read": "package:skimage/data/page.png",
+}
+"""The real pictures of the parity gate, by what a model is for: from the package scikit-image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOrder:
+    """One model to pack. settings: changes of its spec; weights: paths or URLs, else the model's own;
+    sha256: their sums."""
+
+    model: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: Sequence[str] = ()
+    sha256: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What to pack. settings: changes of the model's spec; weights: path or URL, else the model's own;
-    precision: else the backend's default."""
+    """What to pack. detect and read: the models; precision: else the backend's default; options: see `Recipe`."""
 
     name: str
-    model: str
+    detect: ModelOrder
     out: Path
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    weights: str | None = None
-    sha256: str | None = None
+    read: ModelOrder | None = None
     backend: str = "auto"
     precision: str | None = None
     max_batch: int = 8
     version: str = "1.0"
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 def pack(order: Order) -> Path:
-    """Build the engine, check it against the network, write NAME.mar → its path.
+    """Build the engines, check them against their networks, write NAME.mar → its path.
 
     Raises SetupError of some kind when anything does not hold; then nothing was written.
     """
-    import torch
-
-    spec = models.find(order.model).override(**order.settings)
     adapter = backends.find(order.backend)
     plan = EnginePlan(precision=order.precision or adapter.precisions[0], max_batch=order.max_batch)
     if plan.precision not in adapter.precisions:
         choice = ", ".join(adapter.precisions)
         raise BackendMissing(f"backend {adapter.name} has no precision {plan.precision!r}; it has {choice}")
-    weights = _weights(spec, order)
-    with _step(f"loading {weights.name} into {spec.name}"):
-        source = spec.source(weights)
+    task = _task(order)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        with _step(f"building the engine: {adapter.name}, precision {plan.precision}"):
-            adapter.build(source, plan, folder)
-        with _step("checking it against the network"):
-            device = Device(threads=torch.get_num_threads(), gpu=0 if torch.cuda.is_available() else None)
-            engine = adapter(folder, spec, plan, device)
-            figures = parity.measure(source, engine, locate(GATE_PICTURE).read_bytes(), plan.max_batch)
-        print(f"  {figures}", file=sys.stderr)
-        figures.check(parity.EXACT if plan.precision == "fp32" else parity.REDUCED)
+        engines = Path(scratch, ENGINE_FOLDER)
         recipe = Recipe(
-            model=order.model,
-            settings=spec.settings(),
-            backend=adapter.name,
-            plan=plan,
-            weights_sha256=sha256_of(weights),
-            parity=figures.to_dict(),
+            detect=_build(order.detect, adapter, plan, engines / "detect"),
+            read=_build(order.read, adapter, plan, engines / "read") if order.read else None,
+            options=dict(order.options),
         )
-        handler = f"{spec.task}.py"
-        files = {handler: ROOT / "handlers" / handler, **_tree(ROOT / "detserve"), **_own_module(order.model)}
-        files |= {f"{ENGINE_FOLDER}/{path.name}": path for path in folder.iterdir()}
+        files = {f"{task}.py": ROOT / "handlers" / f"{task}.py", **_tree(ROOT / "detserve")}
+        for model in (order.detect, order.read):
+            files |= _own_module(model.model) if model else {}
+        files |= {path.relative_to(scratch).as_posix(): path for path in engines.rglob("*") if path.is_file()}
         path = order.out / f"{order.name}.mar"
-        archive.write(path, order.name, order.version, handler, recipe, files)
+        archive.write(path, order.name, order.version, f"{task}.py", recipe, files)
     return path
 
 
-def _weights(spec: ModelSpec, order: Order) -> Path:
+def _task(order: Order) -> str:
+    """What the archive is for, and so its handler's name. Raises BadSpec for models that do not go together."""
+    detect = models.find(order.detect.model)
+    if isinstance(detect, ReaderSpec):
+        raise BadSpec(
+            f"{detect.name} reads what a detector found: name it as --reader beside a --model that detects text"
+        )
+    if order.read is None:
+        return detect.task
+    reader = models.find(order.read.model)
+    if not isinstance(reader, ReaderSpec) or detect.task != "text":
+        raise BadSpec(f"{detect.name} and {reader.name} do not go together: --model detects text, --reader reads it")
+    return "ocr"
+
+
+def _build(order: ModelOrder, adapter: type[Backend], plan: EnginePlan, folder: Path) -> Part:
+    """Build the engine of one model in that folder and check it."""
+    import torch
+
+    weights = _weights(models.find(order.model), order)
+    spec = models.find(order.model).completed(*weights).override(**order.settings)
+    folder.mkdir(parents=True)
+    with _step(f"loading {', '.join(path.name for path in weights)} into {spec.name}"):
+        source = spec.source(*weights)
+    with _step(f"building the engine: {adapter.name}, precision {plan.precision}"):
+        adapter.build(source, plan, folder)
+    with _step("checking it against the network"):
+        device = Device(threads=torch.get_num_threads(), gpu=0 if torch.cuda.is_available() else None)
+        engine = adapter(folder, spec, plan, device)
+        figures = parity.measure(source, engine, locate(GATE_PICTURES[spec.task]).read_bytes(), plan.max_batch)
+    print(f"  {figures}", file=sys.stderr)
+    figures.check(parity.bounds(plan.precision, spec.task))
+    return Part(
+        model=order.model,
+        settings=spec.settings(),
+        backend=adapter.name,
+        plan=plan,
+        weights_sha256=" ".join(map(sha256_of, weights)),
+        parity=figures.to_dict(),
+    )
+
+
+def _weights(spec: ModelSpec, order: ModelOrder) -> list[Path]:
     if order.weights:
-        return locate(order.weights, order.sha256)
+        if len(order.weights) != spec.files:
+            raise BadSpec(
+                f"{spec.name} takes {spec.files} weight file(s), not {len(order.weights)}: {spec.weights.origin}"
+            )
+        return [locate(source, order.sha256) for source in order.weights]
     if not spec.weights.origin.startswith("package:"):
         raise BadSpec(f"{spec.name} needs --weights PATH|URL: {spec.weights.origin}")
-    return locate(spec.weights.origin, order.sha256 or spec.weights.sha256)
+    return [locate(spec.weights.origin, order.sha256[0] if order.sha256 else spec.weights.sha256)]
 
 
 def _tree(package: Path) -> dict[str, Path]:

@@ -14,12 +14,15 @@ from detserve.detections import Detections, Pixels
 from detserve.errors import EngineRejected
 from detserve.geometry import iou, nms
 from detserve.images import decode
-from detserve.spec import ModelSpec, Outputs, Source
+from detserve.spec import DetectorSpec, Outputs, ReaderSpec, Source
 
 CONF = 0.3
 """Detections above this confidence are compared."""
 SAME = 0.5
 """IoU from which on two boxes are taken for the same detection."""
+
+LINES = ((3, 9, 296, 36), (2, 45, 379, 68), (1, 62, 380, 87))
+"""Where the first lines of scikit-image's page lie: x1, y1, x2, y2 in its pixels."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,15 @@ class Bounds:
 EXACT = Bounds(raw=1e-3, iou=0.99, conf=0.005, points=0.005)
 REDUCED = Bounds(raw=float("inf"), iou=0.95, conf=0.02, points=0.03)
 """For engines that compute in 16 bits somewhere: their raw maps may differ where nothing is detected."""
+REDUCED_TEXT = Bounds(raw=float("inf"), iou=0.85, conf=0.05, points=0)
+"""The same for text: its boxes are drawn round pixels above a threshold, and a line is only some pixels high."""
+
+
+def bounds(precision: str, task: str) -> Bounds:
+    """The bounds for an engine of that precision and for what it is."""
+    if precision == "fp32":
+        return EXACT
+    return REDUCED if task == "face" else REDUCED_TEXT
 
 
 @dataclass(frozen=True)
@@ -81,19 +93,30 @@ class Parity:
 
 
 def measure(source: Source, engine: Backend, picture: bytes, max_batch: int) -> Parity:
-    """Run both on a real picture and its mirror image, in batches of 1, of the largest size and of one more."""
-    spec = source.spec
-    image = decode(picture)
+    """Run both on a real picture of what the model is for, in batches of several sizes: a reader on the lines of it."""
+    spec, image = source.spec, decode(picture)
+    if isinstance(spec, ReaderSpec):
+        return _worst([_compare_reading(spec, source, engine, image.rgb[y1:y2, x1:x2]) for x1, y1, x2, y2 in LINES])
+    assert isinstance(spec, DetectorSpec), f"{spec.name} neither reads nor detects"
     letterbox = spec.letterbox(image.size)
     canvas = np.empty((letterbox.canvas[1], letterbox.canvas[0], 3), np.uint8)
     letterbox.apply(image.rgb, canvas, spec.fill)
     pair = np.stack([canvas, canvas[:, ::-1]])
     reference = source.reference(pair)
-    figures = [_compare(spec, reference, engine, pair, n) for n in sorted({1, max_batch, max_batch + 1})]
-    return _worst(figures)
+    # Inputs of any size are run one by one when they are served.
+    sizes = {1, 2} if spec.dynamic else {1, max_batch, max_batch + 1}
+    return _worst([_compare(spec, reference, engine, pair, n) for n in sorted(sizes)])
 
 
-def _compare(spec: ModelSpec, reference: Outputs, engine: Backend, pair: Pixels, n: int) -> Parity:
+def _compare_reading(spec: ReaderSpec, source: Source, engine: Backend, text: Pixels) -> Parity:
+    canvas, _ = spec.place(text, spec.width(text.shape[1] / text.shape[0]))
+    wanted, got = source.reference(canvas[None]), engine(canvas[None])
+    raw = max((_relative(got[name], wanted[name]) for name in spec.outputs), key=_nan_is_worst)
+    (mine,), (other,) = spec.read(wanted), spec.read(got)
+    return Parity(raw, 1, int(mine.text != other.text), conf=abs(mine.confidence - other.confidence))
+
+
+def _compare(spec: DetectorSpec, reference: Outputs, engine: Backend, pair: Pixels, n: int) -> Parity:
     """One batch of n pictures, the picture and its mirror image in turn."""
     turn = np.arange(n) % 2
     got = engine(pair[turn])
@@ -121,7 +144,7 @@ def _relative(got: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
     return float(np.abs(got - wanted).max() / np.abs(wanted).max())
 
 
-def _detect(spec: ModelSpec, outputs: Outputs, n: int) -> list[Detections]:
+def _detect(spec: DetectorSpec, outputs: Outputs, n: int) -> list[Detections]:
     return [d[nms(d.boxes, d.scores, spec.iou)] for d in spec.decode(outputs, [CONF - 2 * REDUCED.conf] * n)]
 
 

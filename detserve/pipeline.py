@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from detserve.backends.base import Backend
-from detserve.detections import Detections, Pixels
+from detserve.detections import Detections, Floats, Pixels
 from detserve.errors import RequestError
 from detserve.geometry import nms
 from detserve.images import decode
 from detserve.letterbox import Letterbox
 from detserve.options import Options
-from detserve.spec import ModelSpec
+from detserve.spec import DetectorSpec, Outputs
+from detserve.text.order import reading
+
+if TYPE_CHECKING:
+    from detserve.reading import Reader
 
 Item = tuple[bytes | bytearray, Options]
 """One request: the picture's bytes and its options."""
@@ -34,12 +39,27 @@ class Timings:
 class Result:
     """What became of one request: detections in pixels of the upright picture, or an error; and how long it took.
 
-    size: (width, height) of the upright picture; None when it could not be decoded.
+    size: (width, height) of the upright picture; None when it could not be decoded; maps: score maps over the
+    picture's area where they were asked for, float32 [h, w].
     """
 
     outcome: Detections | RequestError
     size: tuple[int, int] | None = None
     timings: Timings = Timings()
+    maps: Mapping[str, Floats] | None = None
+
+
+class Pipeline(Protocol):
+    """Pictures in, detections out."""
+
+    spec: DetectorSpec
+
+    def __call__(self, items: Sequence[Item | RequestError]) -> list[Result]:
+        """Run a batch of requests → one result each, in the same order.
+
+        A request that is an error already, or whose picture cannot be decoded, gives that error as its result and
+        leaves the others alone.
+        """
 
 
 @dataclass(frozen=True)
@@ -51,20 +71,15 @@ class _Placed:
     decode_ms: float
 
 
-class Pipeline:
-    """Pictures in, detections out, in batches: one model on one engine."""
+class BatchPipeline:
+    """Inputs of one size: the pictures of a batch go through the engine together."""
 
-    def __init__(self, spec: ModelSpec, engine: Backend, max_pixels: int) -> None:
-        self.spec = spec
-        self.engine = engine
+    def __init__(self, detector: Backend, max_pixels: int) -> None:
+        self.engine, self.spec = detector, detector_spec(detector)
         self.max_pixels = max_pixels
 
     def __call__(self, items: Sequence[Item | RequestError]) -> list[Result]:
-        """Run a batch of requests → one result each, in the same order.
-
-        A request that is an error already, or whose picture cannot be decoded, gives that error as its result and
-        leaves the others alone.
-        """
+        """Decode and letterbox each picture, infer all, finish each."""
         width, height = self.spec.size
         batch = np.empty((len(items), height, width, 3), np.uint8)
         placed: list[_Placed | Result] = []
@@ -96,23 +111,85 @@ class Pipeline:
         infer_ms = _ms_since(start)
         start = time.perf_counter()
         candidates = self.spec.decode(outputs, [picture.options.conf for picture in placed])
-        found = [_finish(*pair) for pair in zip(candidates, placed, strict=True)]
+        found = [_finish(c, p.letterbox, p.options) for c, p in zip(candidates, placed, strict=True)]
         post_ms = _ms_since(start)
         return [
-            Result(detections, picture.letterbox.picture, Timings(picture.decode_ms, infer_ms, post_ms))
-            for detections, picture in zip(found, placed, strict=True)
+            Result(
+                detections,
+                picture.letterbox.picture,
+                Timings(picture.decode_ms, infer_ms, post_ms),
+                _maps(self.spec, outputs, i, picture.letterbox) if picture.options.maps else None,
+            )
+            for i, (detections, picture) in enumerate(zip(found, placed, strict=True))
         ]
 
 
-def _finish(candidates: Detections, picture: _Placed) -> Detections:
+class ReadingPipeline:
+    """Inputs of a size for each picture: one after the other, text found, put in reading order, and read."""
+
+    def __init__(self, detector: Backend, reader: Reader | None, max_pixels: int) -> None:
+        self.engine, self.spec = detector, detector_spec(detector)
+        self.reader = reader
+        self.max_pixels = max_pixels
+
+    def __call__(self, items: Sequence[Item | RequestError]) -> list[Result]:
+        """Each request by itself."""
+        return [Result(item) if isinstance(item, RequestError) else self._one(*item) for item in items]
+
+    def _one(self, data: bytes | bytearray, options: Options) -> Result:
+        start = time.perf_counter()
+        try:
+            image = decode(data, self.max_pixels)
+        except RequestError as error:
+            return Result(error, timings=Timings(decode=_ms_since(start)))
+        letterbox = self.spec.letterbox(image.size)
+        canvas = np.empty((1, letterbox.canvas[1], letterbox.canvas[0], 3), np.uint8)
+        letterbox.apply(image.rgb, canvas[0], self.spec.fill)
+        decode_ms = _ms_since(start)
+        start = time.perf_counter()
+        outputs = self.engine(canvas) if options.detect else {}
+        infer_ms = _ms_since(start)
+        start = time.perf_counter()
+        if options.detect:
+            (candidates,) = self.spec.decode(outputs, [options.conf])
+            found = _finish(candidates, letterbox, options)
+        else:
+            found = _whole(image.size)
+        post_ms = _ms_since(start)
+        if self.reader and found.quads is not None:
+            start = time.perf_counter()
+            found = self.reader(image.rgb, found[reading(found.quads)], options.split_words)
+            infer_ms += _ms_since(start)
+        maps = _maps(self.spec, outputs, 0, letterbox) if options.maps and options.detect else None
+        return Result(found, image.size, Timings(decode_ms, infer_ms, post_ms), maps)
+
+
+def detector_spec(engine: Backend) -> DetectorSpec:
+    """The spec of an engine that finds things."""
+    assert isinstance(engine.spec, DetectorSpec), f"{engine.spec.name} does not detect"
+    return engine.spec
+
+
+def _finish(candidates: Detections, letterbox: Letterbox, options: Options) -> Detections:
     """Candidates in letterbox pixels → what is answered, in pixels of the upright picture, best first."""
-    options = picture.options
     found = candidates[nms(candidates.boxes, candidates.scores, options.iou)]
-    found = picture.letterbox.invert_detections(found)
+    found = letterbox.invert_detections(found)
     side = (found.boxes[:, 2:] - found.boxes[:, :2]).min(axis=1)
     # A box that lies in the padding alone is clipped to nothing: drop it whatever was asked.
-    large_enough = (side > 0) & (side >= options.min_size * min(picture.letterbox.picture))
+    large_enough = (side > 0) & (side >= options.min_size * min(letterbox.picture))
     return found[large_enough][: options.max_detections]
+
+
+def _maps(spec: DetectorSpec, outputs: Outputs, i: int, letterbox: Letterbox) -> dict[str, Floats]:
+    """The score maps of picture i of a batch, the padding cut off."""
+    return {name: letterbox.cut(maps[i]) for name, maps in spec.maps(outputs).items()}
+
+
+def _whole(size: tuple[int, int]) -> Detections:
+    """The whole picture as one line of text."""
+    width, height = size
+    quad = np.array([[[0, 0], [width, 0], [width, height], [0, height]]], np.float32)
+    return Detections.of_quads(quad, np.ones(1, np.float32))
 
 
 def _ms_since(start: float) -> float:

@@ -1,14 +1,14 @@
-"""Recipe: the YAML of an archive. It says which model runs on which engine, and how that engine was checked."""
+"""Recipe: the YAML of an archive. It says which models run on which engines, and how those were checked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from detserve import __version__, backends, models
-from detserve.backends.base import Device, EnginePlan
+from detserve.backends.base import Backend, Device, EnginePlan
 from detserve.errors import BadArchive
 from detserve.spec import ModelSpec
 
@@ -22,12 +22,11 @@ MAX_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What a worker needs to load an archive, and what `repack.py --show` tells of it.
+class Part:
+    """One model on one engine.
 
-    model: a name of detserve's or "package.module:NAME"; settings: the fields of its spec; backend and plan: what
-    the engine was built with; weights_sha256: of the file that it was built from; parity: the figures of the gate;
-    max_pixels: larger pictures are refused.
+    model: a name of detserve's or "package.module:NAME"; settings: the fields of its spec; backend and plan: what the
+    engine was built with; weights_sha256: of the file that it was built from; parity: the figures of the gate.
     """
 
     model: str
@@ -36,14 +35,35 @@ class Recipe:
     plan: EnginePlan
     weights_sha256: str
     parity: Mapping[str, Any]
+
+    def spec(self) -> ModelSpec:
+        """The model's spec with these settings. Raises BadSpec when they do not fit it."""
+        return models.find(self.model).override(**self.settings)
+
+    def engine(self, folder: Path, device: Device) -> Backend:
+        """Load the engine from its folder. Raises BackendMissing when this machine cannot run it."""
+        return backends.find(self.backend)(folder, self.spec(), self.plan, device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a worker needs to load an archive, and what `repack.py --show` tells of it.
+
+    detect: the model that finds; read: the one that reads what was found, in an archive of OCR; options: the defaults
+    of the requests' options that have no place in a model's spec; max_pixels: larger pictures are refused.
+    """
+
+    detect: Part
+    read: Part | None = None
+    options: Mapping[str, str]
     max_pixels: int = MAX_PIXELS
-    detserve: str = field(default=__version__)
+    detserve: str = __version__
 
     def to_yaml(self) -> bytes:
         """The YAML file of the archive."""
         import yaml
 
-        return yaml.safe_dump({KEY: asdict(self)}, sort_keys=False, allow_unicode=True).encode()
+        return yaml.safe_dump({KEY: asdict(self)}, sort_keys=False, allow_unicode=True, width=120).encode()
 
     @classmethod
     def of_archive(cls, document: Mapping[str, Any] | None) -> Self:
@@ -58,18 +78,22 @@ class Recipe:
                 f"the archive was packed by detserve {made_by} ({', '.join(sorted(unknown))}); pack it anew"
             )
         try:
-            return cls(**{**entry, "plan": EnginePlan(**entry["plan"])})
+            read = entry.get("read")
+            return cls(**{**entry, "detect": _part(entry["detect"]), "read": read and _part(read)})
         except (KeyError, TypeError) as error:
             raise BadArchive(f"the archive's YAML is not whole ({error}); pack it anew with repack.py") from error
 
-    def spec(self) -> ModelSpec:
-        """The model's spec with the archive's settings. Raises BadSpec when they do not fit it."""
-        return models.find(self.model).override(**self.settings)
-
     def pipeline(self, folder: Path, device: Device) -> Pipeline:
-        """Load the engine of an unpacked archive. Raises BackendMissing when this machine cannot run it."""
-        from detserve.pipeline import Pipeline
+        """Load the engines of an unpacked archive. Raises BackendMissing when this machine cannot run them."""
+        from detserve.pipeline import BatchPipeline, ReadingPipeline
+        from detserve.reading import Reader
 
-        spec = self.spec()
-        engine = backends.find(self.backend)(folder / ENGINE_FOLDER, spec, self.plan, device)
-        return Pipeline(spec, engine, self.max_pixels)
+        detector = self.detect.engine(folder / ENGINE_FOLDER / "detect", device)
+        if not detector.spec.dynamic:
+            return BatchPipeline(detector, self.max_pixels)
+        reader = Reader(self.read.engine(folder / ENGINE_FOLDER / "read", device)) if self.read else None
+        return ReadingPipeline(detector, reader, self.max_pixels)
+
+
+def _part(entry: Mapping[str, Any]) -> Part:
+    return Part(**{**entry, "plan": EnginePlan(**entry["plan"])})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from detserve.detections import Detections, Floats
 from detserve.errors import RequestError
+from detserve.pipeline import Result
 
 DIGITS = 6
 """Decimals of a ratio: finer than a hundredth of a pixel on any picture that is served."""
@@ -61,9 +63,23 @@ def _confidences(scores: Floats) -> list[float]:
     return confidences
 
 
-def body(outcome: Detections | RequestError, size: tuple[int, int] | None) -> bytes:
-    """The JSON bytes of one answer: a list of objects, or an error with its code, type and message."""
+def body(result: Result) -> bytes:
+    """The JSON bytes of one answer: a list of objects, or an error with its code, type and message.
+
+    With score maps it is an object of both: `detections`, and `maps` by name, each a grey PNG in base64.
+    """
+    outcome = result.outcome
     if isinstance(outcome, RequestError):
         return dumps({"code": outcome.status, "type": outcome.type, "message": str(outcome)})
-    assert size is not None, "detections are in pixels of a picture, whose size is known"
-    return dumps(objects(outcome, size))
+    assert result.size is not None, "detections are in pixels of a picture, whose size is known"
+    answer = objects(outcome, result.size)
+    if result.maps is None:
+        return dumps(answer)
+    return dumps({"detections": answer, "maps": {name: _png(scores) for name, scores in result.maps.items()}})
+
+
+def _png(scores: Floats) -> str:
+    import cv2
+
+    grey = (scores.clip(0, 1) * 255).astype(np.uint8)
+    return base64.b64encode(cv2.imencode(".png", grey)[1].tobytes()).decode()

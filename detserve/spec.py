@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from detserve.detections import Detections, Pixels
+from detserve.detections import Detections, Floats, Pixels
 from detserve.errors import BadSpec
 from detserve.letterbox import Letterbox
+from detserve.text.ctc import Line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 Outputs = Mapping[str, NDArray[np.float32]]
 """The raw outputs of a network by name, each float32 [n, ...] with the batch first."""
+
+
+LEAST_SIDE, MOST_SIDE = 320, 2560
+"""Bounds of the longest side of a text detector's input, in pixels."""
 
 
 class Source(Protocol):
@@ -55,7 +60,7 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec(ABC):
-    """One model: its input, its outputs, its thresholds. A subclass adds the network and the decode.
+    """One model: its input, its outputs, its thresholds. Subclasses add the weights and what the outputs mean.
 
     size: input (width, height) in pixels, each a multiple of `stride`. The network sees float32 NCHW
     (pixel - mean) / std, with mean and std in units of 0-255, in the order of `channels`; letterbox padding
@@ -63,7 +68,9 @@ class ModelSpec(ABC):
     """
 
     dynamic: ClassVar[bool] = False
-    """Whether the input's size is chosen for each picture; `size` is then an example."""
+    """Whether the input's size is chosen for each picture; `size` is then the largest."""
+    files: ClassVar[int] = 1
+    """How many weight files it takes."""
 
     name: str
     task: str
@@ -94,16 +101,13 @@ class ModelSpec(ABC):
         check(self.max_detections >= 1, f"max_detections {self.max_detections} must be at least 1")
         check(bool(self.outputs), "a model needs at least one output")
 
-    @abstractmethod
-    def source(self, weights: Path) -> Source:
-        """What engines are built from, with the weights of that file. Raises BadWeights when the file does not fit."""
+    def completed(self, *weights: Path) -> Self:
+        """This spec with what only those weight files know, an alphabet for instance."""
+        return self
 
     @abstractmethod
-    def decode(self, outputs: Outputs, conf: Sequence[float]) -> list[Detections]:
-        """Raw outputs of a batch → candidates of each picture with a score above its `conf`, before NMS.
-
-        Boxes and points are in pixels of the letterboxed input.
-        """
+    def source(self, *weights: Path) -> Source:
+        """What engines are built from, with the weights of those files. Raises BadWeights when one does not fit."""
 
     def letterbox(self, picture: tuple[int, int]) -> Letterbox:
         """Where a picture of that (width, height) lies on the input."""
@@ -135,6 +139,77 @@ class ModelSpec(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DetectorSpec(ModelSpec):
+    """A model that finds things in pictures."""
+
+    @abstractmethod
+    def decode(self, outputs: Outputs, conf: Sequence[float]) -> list[Detections]:
+        """Raw outputs of a batch → candidates of each picture with a score above its `conf`, before NMS.
+
+        Boxes and points are in pixels of the letterboxed input.
+        """
+
+    def maps(self, outputs: Outputs) -> dict[str, Floats]:
+        """What can be shown of the raw outputs: score maps by name, float32 [n, h, w] from 0 to 1, over the input."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSpec(DetectorSpec):
+    """A detector of text, whose input is as large as the picture wants.
+
+    size: the square that every input fits into, its side from 320 to 2560 pixels. A picture is scaled down to it; one
+    whose shorter side is below `enlarge_to` pixels is scaled up, `enlarge_by` times at most. Its aspect is kept; the
+    sides are rounded up to a multiple of the stride by padding at the right and below.
+    """
+
+    dynamic: ClassVar[bool] = True
+
+    enlarge_to: int = 736
+    enlarge_by: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        side = self.size[0]
+        if side != self.size[1] or not LEAST_SIDE <= side <= MOST_SIDE:
+            raise BadSpec(
+                f"model {self.name}: size {self.size} must be a square of {LEAST_SIDE} to {MOST_SIDE} pixels, "
+                "the longest side of its inputs"
+            )
+
+    def letterbox(self, picture: tuple[int, int]) -> Letterbox:
+        """Where a picture of that (width, height) lies on its input: at the top left."""
+        ratio = min(self.size[0] / max(picture), self.enlarge_by, max(1.0, self.enlarge_to / min(picture)))
+        inner = max(1, round(picture[0] * ratio)), max(1, round(picture[1] * ratio))
+        canvas = -(-inner[0] // self.stride) * self.stride, -(-inner[1] // self.stride) * self.stride
+        return Letterbox(picture, canvas, inner, 0, 0)
+
+    def takes(self, width: int, height: int) -> bool:
+        """Whether the network takes an input of that size."""
+        return all(0 < side <= self.size[0] and side % self.stride == 0 for side in (width, height))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderSpec(ModelSpec):
+    """A model that reads lines of text. Its input has a fixed height; `size` is the largest, (width, height)."""
+
+    alphabet: str = ""
+    """The characters of the classes from 1 on; class 0 is CTC's blank."""
+
+    @abstractmethod
+    def width(self, aspect: float) -> int:
+        """The input's width in pixels for a line of that width / height."""
+
+    @abstractmethod
+    def place(self, text: Pixels, width: int) -> tuple[Pixels, int]:
+        """A line's picture, uint8 [h, w, 3], on an input of that width → the input, and how far the line fills it."""
+
+    @abstractmethod
+    def read(self, outputs: Outputs) -> list[Line]:
+        """Raw outputs of a batch of lines → what they say."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkSpec(ModelSpec):
     """A model whose network is written in PyTorch, so that every backend can run it."""
 
@@ -143,20 +218,20 @@ class NetworkSpec(ModelSpec):
         """The network in PyTorch, untrained: float32 [n, 3, height, width] → a tuple in the order of `outputs`."""
 
     @abstractmethod
-    def load_weights(self, network: nn.Module, path: Path) -> None:
-        """Load a weight file into that network, strictly. Raises BadWeights, naming what does not fit."""
+    def load_weights(self, network: nn.Module, *paths: Path) -> None:
+        """Load the weight files into that network, strictly. Raises BadWeights, naming what does not fit."""
 
-    def network(self, weights: Path) -> nn.Module:
-        """The network with the weights of that file, ready to run. Raises BadWeights when the file does not fit."""
+    def network(self, *weights: Path) -> nn.Module:
+        """The network with the weights of those files, ready to run. Raises BadWeights when one does not fit."""
         network = self.architecture()
-        self.load_weights(network, weights)
+        self.load_weights(network, *weights)
         return network.eval()
 
-    def source(self, weights: Path) -> Preprocessed:
+    def source(self, *weights: Path) -> Preprocessed:
         """The network behind its preprocessing."""
         from detserve.networks.preprocess import Preprocessed
 
-        return Preprocessed(self.network(weights), self)
+        return Preprocessed(self.network(*weights), self)
 
 
 def _convert(value: Any, kind: type) -> Any:

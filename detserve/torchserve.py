@@ -50,6 +50,7 @@ class PictureHandler:
         properties = context.system_properties
         device = Device(threads=int(os.environ.get(THREADS_VARIABLE, "1")), gpu=properties.get("gpu_id"))
         recipe = Recipe.of_archive(context.model_yaml_config)
+        self.defaults = recipe.options
         self.pipeline: Pipeline = recipe.pipeline(Path(properties["model_dir"]), device)
         version = context.manifest["model"]["modelVersion"]
         self.headers = {"content-type": "application/json", "X-Model": f"{context.model_name}/{version}"}
@@ -67,14 +68,14 @@ class PictureHandler:
         for i, result in enumerate(results):
             self._set_headers(context, i, result)
         self.metrics.emit(results)
-        return [body(result.outcome, result.size) for result in results]
+        return [body(result) for result in results]
 
     def _read(self, row: Row, headers: Mapping[str, Any]) -> Item | RequestError:
         from detserve.errors import BadPicture, RequestError
         from detserve.options import Options
 
         try:
-            options = Options.parse({**headers, **row}, self.pipeline.spec)
+            options = Options.parse({**headers, **row}, self.pipeline.spec, self.defaults)
         except RequestError as error:
             return error
         data = next((row[name] for name in PICTURE_FIELDS if name in row), None)

@@ -9,9 +9,9 @@ import yaml
 from detserve import archive
 from detserve.backends.base import EnginePlan
 from detserve.errors import BadArchive, BadSpec
-from detserve.recipe import Recipe
+from detserve.recipe import Part, Recipe
 
-RECIPE = Recipe(
+PART = Part(
     model="centerface",
     settings={"size": [64, 96], "conf": 0.25},
     backend="onnx",
@@ -19,6 +19,7 @@ RECIPE = Recipe(
     weights_sha256="0" * 64,
     parity={"raw": 0.0},
 )
+RECIPE = Recipe(detect=PART, options={})
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_what_was_written_is_read(tmp_path: Path, files: dict[str, Path]) -> Non
     found = archive.read(tmp_path / "new" / "fd1.mar")
     assert (found.name, found.version, found.handler, found.recipe) == ("fd1", "2.0", "face.py", RECIPE)
     assert found.files["engine/a.bin"] == 12800
-    assert found.recipe.spec().size == (64, 96)
+    assert found.recipe.detect.spec().size == (64, 96)
     with zipfile.ZipFile(tmp_path / "new" / "fd1.mar") as mar:
         assert mar.testzip() is None
         assert mar.read("engine/a.bin") == files["engine/a.bin"].read_bytes()
@@ -109,7 +110,7 @@ def test_a_recipe_of_another_version_says_to_pack_anew() -> None:
     entry = yaml.safe_load(RECIPE.to_yaml())["detserve"]
     with pytest.raises(BadArchive, match=r"packed by detserve 9\.9 \(novelty\)"):
         Recipe.of_archive({"detserve": {**entry, "novelty": 1, "detserve": "9.9"}})
-    del entry["model"]
+    del entry["detect"]["model"]
     with pytest.raises(BadArchive, match="pack it anew"):
         Recipe.of_archive({"detserve": entry})
     for other in (None, {}, {"detserve": 3}):
@@ -119,6 +120,12 @@ def test_a_recipe_of_another_version_says_to_pack_anew() -> None:
 
 def test_settings_that_the_model_does_not_know_are_refused() -> None:
     entry = yaml.safe_load(RECIPE.to_yaml())["detserve"]
-    entry["settings"]["colour"] = "red"
+    entry["detect"]["settings"]["colour"] = "red"
     with pytest.raises(BadSpec, match="colour"):
-        Recipe.of_archive({"detserve": entry}).spec()
+        Recipe.of_archive({"detserve": entry}).detect.spec()
+
+
+def test_an_archive_of_ocr_holds_two_parts(tmp_path: Path, files: dict[str, Path]) -> None:
+    recipe = Recipe(detect=PART, read=PART, options={"split": "words"})
+    archive.write(tmp_path / "ocr1.mar", "ocr1", "1.0", "face.py", recipe, files)
+    assert archive.read(tmp_path / "ocr1.mar").recipe == recipe

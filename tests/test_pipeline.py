@@ -10,7 +10,7 @@ from detserve.detections import Detections
 from detserve.errors import BadPicture, InvalidOption, RequestError
 from detserve.networks.preprocess import Preprocessed
 from detserve.options import Options
-from detserve.pipeline import Pipeline, Result
+from detserve.pipeline import BatchPipeline, Result
 from detserve.weights import locate
 
 SPEC = models.find("centerface").override(size=(256, 192))
@@ -27,8 +27,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Backend:
 
 
 @pytest.fixture(scope="module")
-def pipeline(engine: Backend) -> Pipeline:
-    return Pipeline(SPEC, engine, max_pixels=10_000_000)
+def pipeline(engine: Backend) -> BatchPipeline:
+    return BatchPipeline(engine, max_pixels=10_000_000)
 
 
 def options(**changes: float) -> Options:
@@ -41,7 +41,7 @@ def found(result: Result) -> Detections:
     return result.outcome
 
 
-def test_results_come_in_the_order_of_the_requests(pipeline: Pipeline, astronaut: bytes) -> None:
+def test_results_come_in_the_order_of_the_requests(pipeline: BatchPipeline, astronaut: bytes) -> None:
     refused = InvalidOption("no")
     results = pipeline([(b"", options()), (astronaut, options()), refused, (astronaut, options(conf=0.999))])
     assert isinstance(results[0].outcome, BadPicture)
@@ -51,20 +51,20 @@ def test_results_come_in_the_order_of_the_requests(pipeline: Pipeline, astronaut
 
 
 def test_a_batch_without_a_good_picture_never_reaches_the_engine(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+    pipeline: BatchPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "engine", None)
     assert all(isinstance(r.outcome, RequestError) for r in pipeline([(b"", options()), (b"?", options())]))
     assert pipeline([]) == []
 
 
-def test_more_pictures_than_the_engine_takes_give_the_same_as_one(pipeline: Pipeline, astronaut: bytes) -> None:
+def test_more_pictures_than_the_engine_takes_give_the_same_as_one(pipeline: BatchPipeline, astronaut: bytes) -> None:
     (alone,) = pipeline([(astronaut, options())])
     for result in pipeline([(astronaut, options())] * 5):
         assert (found(result).boxes == found(alone).boxes).all()
 
 
-def test_boxes_are_in_pixels_of_the_picture_whatever_its_shape(pipeline: Pipeline, astronaut: bytes) -> None:
+def test_boxes_are_in_pixels_of_the_picture_whatever_its_shape(pipeline: BatchPipeline, astronaut: bytes) -> None:
     rgb = cv2.imdecode(np.frombuffer(astronaut, np.uint8), cv2.IMREAD_COLOR)
     (plain,) = pipeline([(astronaut, options())])
     wide = cv2.copyMakeBorder(rgb, 0, 0, 100, 300, cv2.BORDER_CONSTANT, value=(114, 114, 114))
@@ -74,7 +74,7 @@ def test_boxes_are_in_pixels_of_the_picture_whatever_its_shape(pipeline: Pipelin
     assert np.abs(difference).max() < 6  # other pixels after scaling, the same face
 
 
-def test_options_limit_what_is_answered(pipeline: Pipeline, astronaut: bytes) -> None:
+def test_options_limit_what_is_answered(pipeline: BatchPipeline, astronaut: bytes) -> None:
     def ask(**changes: float) -> Detections:
         return found(pipeline([(astronaut, options(conf=0.01, iou=1, max_detections=9999, **changes))])[0])
 
@@ -88,7 +88,7 @@ def test_options_limit_what_is_answered(pipeline: Pipeline, astronaut: bytes) ->
 
 
 def test_a_box_in_the_padding_alone_is_dropped(
-    pipeline: Pipeline, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
+    pipeline: BatchPipeline, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 512x512 on 256x192 lies from x = 32 to 224.
     boxes = np.array([[0, 10, 31, 40], [20, 10, 60, 40]], np.float32)
@@ -99,14 +99,14 @@ def test_a_box_in_the_padding_alone_is_dropped(
     assert found(result).boxes == pytest.approx(np.array([[0, 26.667, 74.667, 106.667]]), abs=0.01)
 
 
-def test_each_stage_is_timed(pipeline: Pipeline, astronaut: bytes) -> None:
+def test_each_stage_is_timed(pipeline: BatchPipeline, astronaut: bytes) -> None:
     first, second = pipeline([(astronaut, options()), (b"", options())])
     assert min(first.timings.decode, first.timings.infer, first.timings.post) > 0
     assert second.timings.infer == 0
 
 
 def test_too_many_pixels_are_refused_by_the_pipelines_own_limit(engine: Backend, astronaut: bytes) -> None:
-    (result,) = Pipeline(SPEC, engine, max_pixels=512 * 511)([(astronaut, options())])
+    (result,) = BatchPipeline(engine, max_pixels=512 * 511)([(astronaut, options())])
     assert isinstance(result.outcome, RequestError)
     assert result.outcome.status == 413
 
@@ -126,6 +126,6 @@ def test_zidane_is_found_where_the_published_decode_finds_it(shared: Path, tmp_p
         adapter, plan = backends.find(name), EnginePlan(precision="fp32", max_batch=1)
         adapter.build(network, plan, tmp_path / name)
         engine = adapter(tmp_path / name, spec, plan, Device())
-        (result,) = Pipeline(spec, engine, max_pixels=10_000_000)([(picture, options())])
+        (result,) = BatchPipeline(engine, max_pixels=10_000_000)([(picture, options())])
         assert np.abs(found(result).boxes - wanted).max() < 0.5, name
         assert np.abs(found(result).scores - [face["score"] for face in faces]).max() < 0.005, name

@@ -33,16 +33,24 @@ def test_options_reach_the_archive_and_show_tells_them(tmp_path: Path, capsys: p
     options = ["--size", "128x96", "--conf", "0.4", "--iou", "0.2", "--max-batch", "3", "--version", "2.1"]
     assert repack.main(["faces", "--model", "centerface", "--precision", "fp32", *options, "--out", str(tmp_path)]) == 0
     found = archive.read(tmp_path / "faces.mar")
-    spec = found.recipe.spec()
+    part = found.recipe.detect
+    spec = part.spec()
     assert (found.name, found.version, found.handler) == ("faces", "2.1", "face.py")
     assert (spec.size, spec.conf, spec.iou) == ((128, 96), 0.4, 0.2)
-    assert (found.recipe.plan.precision, found.recipe.plan.max_batch) == ("fp32", 3)
-    assert found.recipe.weights_sha256 == models.find("centerface").weights.sha256
-    assert found.recipe.parity["raw"] < 1e-3
+    assert (part.plan.precision, part.plan.max_batch) == ("fp32", 3)
+    assert part.weights_sha256 == models.find("centerface").weights.sha256
+    assert part.parity["raw"] < 1e-3
     capsys.readouterr()
     assert repack.main(["--show", str(tmp_path / "faces.mar")]) == 0
     shown = capsys.readouterr().out
-    for word in ("faces/2.1", "face.py", "backend: openvino", "precision: fp32", "parity:", "engine/network.bin"):
+    for word in (
+        "faces/2.1",
+        "face.py",
+        "backend: openvino",
+        "precision: fp32",
+        "parity:",
+        "engine/detect/network.bin",
+    ):
         assert word in shown
 
 
@@ -81,6 +89,14 @@ def test_the_list_names_every_model_with_licence_and_accuracy(capsys: pytest.Cap
         (["fd1", "--trt", "1"], "no backend 'tensorrt'"),
         (["fd1", "--trt", "0", "--fp16", "1"], "torchscript has no precision 'fp16'"),
         (["other"], "--model is needed"),
+        (["td1", "--size", "3200"], "320 to 2560 pixels"),
+        (["td1", "--size", "640x320"], "must be a square"),
+        (["td1", "--backend", "eager"], "is an ONNX file, which eager cannot run"),
+        (["td1", "--model", "ppocrv6-small-rec"], "name it as --reader"),
+        (["fd1", "--reader", "ppocrv6-small-rec"], "do not go together"),
+        (["td1", "--model", "craft-refined", "--weights", "one.pth"], "takes 2 weight file(s)"),
+        (["fd1", "--set", "fill"], "--set wants KEY=VALUE"),
+        (["fd1", "--set", "filling=3"], "did you mean 'fill'"),
         (["--show", "absent.mar"], "absent.mar"),
     ],
 )
@@ -101,10 +117,10 @@ def test_an_engine_that_disagrees_is_refused_with_its_figures(
 
     build = Onnx.build
 
-    def disturbed(network, plan, folder) -> None:
+    def disturbed(source, plan, folder) -> None:
         import copy
 
-        other = copy.deepcopy(network)
+        other = copy.deepcopy(source)
         other.network.heads[1].bias.data += 0.2
         build(other, plan, folder)
 
@@ -116,9 +132,9 @@ def test_an_engine_that_disagrees_is_refused_with_its_figures(
 
 def test_the_old_spellings_still_work(tmp_path: Path) -> None:
     assert repack.main(["fd1", "--trt", "0", "--size", "64", "--out", str(tmp_path)]) == 0
-    assert archive.read(tmp_path / "fd1.mar").recipe.backend == "torchscript"
+    assert archive.read(tmp_path / "fd1.mar").recipe.detect.backend == "torchscript"
     assert repack.main(["fd1", "--fp16", "1", "--size", "64", "--out", str(tmp_path)]) == 0
-    assert archive.read(tmp_path / "fd1.mar").recipe.plan.precision == "fp16"
+    assert archive.read(tmp_path / "fd1.mar").recipe.detect.plan.precision == "fp16"
 
 
 @pytest.mark.parametrize("arguments", [[], ["fd1", "--size", "big"], ["fd1", "--trt", "2"]])
@@ -145,4 +161,4 @@ def test_users_checkpoints_are_packed_for_every_backend(shared: Path, tmp_path: 
             "fp32",
         ]
         assert repack.main(["yf", *options, "--size", "256", "--out", str(tmp_path)]) == 0
-        assert archive.read(tmp_path / "yf.mar").recipe.parity["detections"] == 1
+        assert archive.read(tmp_path / "yf.mar").recipe.detect.parity["detections"] == 1

@@ -11,7 +11,7 @@ import numpy as np
 
 from detserve.detections import Detections, Floats
 from detserve.errors import BadWeights
-from detserve.spec import NetworkSpec, Outputs, Weights
+from detserve.spec import DetectorSpec, NetworkSpec, Outputs, Weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +21,7 @@ STRIDE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class CenterFace(NetworkSpec):
+class CenterFace(NetworkSpec, DetectorSpec):
     """The published network and its decode."""
 
     def architecture(self) -> nn.Module:
@@ -30,7 +30,7 @@ class CenterFace(NetworkSpec):
 
         return CenterFaceNetwork()
 
-    def load_weights(self, network: nn.Module, path: Path) -> None:
+    def load_weights(self, network: nn.Module, *paths: Path) -> None:
         """Take the weights from the tensors of the published ONNX file, node by node, each of the right shape.
 
         Raises BadWeights when the file is no ONNX file or its nodes are not those of this network.
@@ -42,6 +42,7 @@ class CenterFace(NetworkSpec):
         from detserve.networks.centerface import CenterFaceNetwork
 
         assert isinstance(network, CenterFaceNetwork)
+        (path,) = paths
         try:
             graph = onnx.load(path).graph
         except (DecodeError, OSError) as error:
@@ -71,6 +72,10 @@ class CenterFace(NetworkSpec):
         """
         maps = [outputs[name] for name in self.outputs]
         return [self._decode_one(*(m[i] for m in maps), conf=threshold) for i, threshold in enumerate(conf)]
+
+    def maps(self, outputs: Outputs) -> dict[str, Floats]:
+        """The map of scores."""
+        return {"heatmap": outputs["heatmap"][:, 0]}
 
     def _decode_one(
         self, heatmap: Floats, scale: Floats, offset: Floats, landmarks: Floats, *, conf: float

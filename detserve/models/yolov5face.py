@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from detserve.detections import Detections, Floats
 from detserve.errors import BadSpec, BadWeights
-from detserve.spec import NetworkSpec, Outputs, Weights
+from detserve.spec import DetectorSpec, NetworkSpec, Outputs, Weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,7 +26,7 @@ VALUES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Yolov5Face(NetworkSpec):
+class Yolov5Face(NetworkSpec, DetectorSpec):
     """One network of the family and its decode.
 
     blocks, width, depth: which network it is, see `Yolov5FaceNetwork`. anchors: width, height in pixels of the three
@@ -51,7 +51,7 @@ class Yolov5Face(NetworkSpec):
 
         return Yolov5FaceNetwork(self.blocks, self.width, self.depth, self.anchors)
 
-    def load_weights(self, network: nn.Module, path: Path) -> None:
+    def load_weights(self, network: nn.Module, *paths: Path) -> None:
         """Load a checkpoint of the project, as it gives them out or as a state dict.
 
         Raises BadWeights when the file is no checkpoint, when its tensors are not those of this network, naming the
@@ -61,6 +61,7 @@ class Yolov5Face(NetworkSpec):
 
         from detserve.checkpoints import load_strictly, mismatch, read_state_dict
 
+        (path,) = paths
         anchors = {key: buffer.clone() for key, buffer in network.named_buffers() if "anchor" in key}
         state = read_state_dict(path)
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+import torch
 from torch import Tensor, nn
 
 CLASSES = 37
@@ -94,3 +95,18 @@ class ResNetCTC(nn.Module):
         columns = self.FeatureExtraction(x).mean(2)
         logits: Tensor = self.Prediction(columns.transpose(1, 2))
         return logits
+
+
+class GreyReader(nn.Module):
+    """The reader for pictures in colour: luma by ITU-R BT.601 as Pillow weighs it, then `ResNetCTC`."""
+
+    luma: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reader = ResNetCTC()
+        self.register_buffer("luma", torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        """RGB float32 [n, 3, 32, 100], normalised → a tuple of logits [n, 26, 37]."""
+        return (self.reader((x * self.luma).sum(dim=1, keepdim=True)),)

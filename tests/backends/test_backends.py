@@ -14,7 +14,7 @@ from detserve.backends.base import Backend, Device, EnginePlan
 from detserve.detections import Detections
 from detserve.errors import BackendMissing, BadSpec
 from detserve.networks.preprocess import Preprocessed
-from detserve.spec import NetworkSpec, Outputs, Weights
+from detserve.spec import DetectorSpec, NetworkSpec, Outputs, Weights
 
 
 class Halves(nn.Module):
@@ -29,11 +29,11 @@ class Halves(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HalvesSpec(NetworkSpec):
+class HalvesSpec(NetworkSpec, DetectorSpec):
     def architecture(self) -> nn.Module:
         return Halves()
 
-    def load_weights(self, network: nn.Module, path: Path) -> None:
+    def load_weights(self, network: nn.Module, *paths: Path) -> None:
         pass
 
     def decode(self, outputs: Outputs, conf: Sequence[float]) -> list[Detections]:

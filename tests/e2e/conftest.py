@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from detserve.packing import Order, pack
+from detserve.packing import ModelOrder, Order, pack
 from tests.e2e.server import Server, port_options
 
 ROOT = Path(__file__).parents[2]
@@ -23,8 +23,8 @@ READY_SECONDS = 120
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model store with fd1 as `make serve` packs it, and fd640, its like at 640 pixels."""
     folder = tmp_path_factory.mktemp("store")
-    pack(Order(name="fd1", model="centerface", out=folder))
-    pack(Order(name="fd640", model="centerface", out=folder, settings={"size": (640, 640)}))
+    pack(Order(name="fd1", detect=ModelOrder(model="centerface"), out=folder))
+    pack(Order(name="fd640", detect=ModelOrder(model="centerface", settings={"size": (640, 640)}), out=folder))
     return folder
 
 
