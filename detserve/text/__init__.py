@@ -1,0 +1,1 @@
+"""Text: maps of probability to quads, logits to strings, and the geometry between. Pure functions on arrays."""

@@ -1,0 +1,114 @@
+"""CTC: the steps of a recogniser → text. Greedy decode (Graves et al., 2006), and where in a line its words are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detserve.detections import Floats
+
+BLANK = 0
+"""The class between two characters; class k > 0 is character k - 1 of the alphabet."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a recogniser read in one picture of a line.
+
+    characters: entries of its alphabet; confidence: from 0 to 1; for each character its probability, float32 [k], and
+    its span, integers [k, 2]: the first step that says it and the one after the last.
+    """
+
+    characters: tuple[str, ...]
+    confidence: float
+    probabilities: Floats
+    spans: NDArray[np.intp]
+
+    @property
+    def text(self) -> str:
+        """The characters as one string."""
+        return "".join(self.characters)
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a line: its text, the mean probability of its characters, and its place.
+
+    start, end: where it begins and ends along the line, 0 the left end of the line's picture, 1 its right end.
+    """
+
+    text: str
+    confidence: float
+    start: float
+    end: float
+
+
+def decode(
+    steps: Floats, alphabet: Sequence[str], *, logits: bool, confidence: Literal["mean", "product"]
+) -> list[Line]:
+    """The most probable class of each step, repeats and blanks left out → one Line for each picture of the batch.
+
+    steps: float32 [n, t, classes], logits or else probabilities; class 0 is the blank, class k `alphabet[k - 1]`.
+    confidence: "mean" of the probabilities of the characters, 0 without any (PP-OCR), or the "product" of the
+    highest probability of every step, blanks included (deep-text-recognition-benchmark).
+
+    Raises ValueError when the classes are not the alphabet and the blank.
+    """
+    if steps.shape[2] != len(alphabet) + 1:
+        raise ValueError(f"{steps.shape[2]} classes do not fit an alphabet of {len(alphabet)} and the blank")
+    classes = steps.argmax(axis=2)
+    highest = np.take_along_axis(steps, classes[..., None], axis=2)
+    if logits:
+        highest = 1 / np.exp(steps - highest).sum(axis=2, keepdims=True, dtype=np.float64)
+    return lines(classes, highest[..., 0], alphabet, confidence)
+
+
+def lines(
+    classes: NDArray[np.intp], highest: Floats, alphabet: Sequence[str], confidence: Literal["mean", "product"]
+) -> list[Line]:
+    """As `decode`, of the best class of each step, integers [n, t], and its probability, float32 [n, t]."""
+    return [_line(*pair, alphabet, confidence) for pair in zip(classes, highest, strict=True)]
+
+
+def words(line: Line, steps: float) -> list[Word]:
+    """The words of a line, cut at its white space.
+
+    steps: how many steps the line's picture covers, a part of all when it was padded: t * width / padded width.
+
+    CTC says a character somewhere near its middle, not where it begins or ends. So a character reaches half way to
+    its neighbours, the first and the last to the ends of the line; words and white space cover the line together.
+    """
+    middles = line.spans.mean(axis=1)
+    cuts = np.clip(np.concatenate([[0], (middles[1:] + middles[:-1]) / 2 / steps, [1]]), 0, 1)
+    found = []
+    for is_space, group in groupby(range(len(line.characters)), key=lambda i: line.characters[i].isspace()):
+        if not is_space:
+            inside = list(group)
+            first, after = inside[0], inside[-1] + 1
+            text = "".join(line.characters[first:after])
+            sureness = float(line.probabilities[first:after].mean())
+            found.append(Word(text, sureness, float(cuts[first]), float(cuts[after])))
+    return found
+
+
+def _line(
+    classes: NDArray[np.intp],
+    highest: NDArray[np.floating],
+    alphabet: Sequence[str],
+    confidence: Literal["mean", "product"],
+) -> Line:
+    edges = np.flatnonzero(np.diff(classes, prepend=-1, append=-1))
+    spans = np.stack([edges[:-1], edges[1:]], axis=1)
+    spans = spans[classes[spans[:, 0]] != BLANK]
+    firsts = spans[:, 0]
+    probabilities = highest[firsts].astype(np.float32)
+    if confidence == "product":
+        sureness = float(np.prod(highest, dtype=np.float64))
+    else:
+        sureness = float(probabilities.mean()) if len(probabilities) else 0.0
+    return Line(tuple(alphabet[k - 1] for k in classes[firsts]), sureness, probabilities, spans)
