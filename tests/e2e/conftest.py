@@ -21,10 +21,13 @@ READY_SECONDS = 120
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model store with fd1 as `make serve` packs it, and fd640, its like at 640 pixels."""
+    """A model store with fd1, td1 and ocr1 as `make serve` packs them, and fd640, faces at 640 pixels."""
     folder = tmp_path_factory.mktemp("store")
     pack(Order(name="fd1", detect=ModelOrder(model="centerface"), out=folder))
     pack(Order(name="fd640", detect=ModelOrder(model="centerface", settings={"size": (640, 640)}), out=folder))
+    detector = ModelOrder(model="ppocrv6-small-det")
+    pack(Order(name="td1", detect=detector, out=folder))
+    pack(Order(name="ocr1", detect=detector, read=ModelOrder(model="ppocrv6-small-rec"), out=folder))
     return folder
 
 
@@ -45,7 +48,8 @@ def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
             line = process.stdout.readline()
             assert line, f"serve.py ended with status {process.wait()}: {lines}"
             lines.append(line)
-        yield Server(ports["--port"], ports["--management-port"], ports["--metrics-port"], store, run_dir)
+        listening = [ports[f"--{name}"] for name in ("port", "management-port", "metrics-port", "grpc-port")]
+        yield Server(*listening, store=store, run_dir=run_dir)
     finally:
         process.send_signal(signal.SIGTERM)
         status = process.wait(60)
