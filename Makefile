@@ -8,7 +8,7 @@ CODE := $(shell find detserve handlers -name '*.py')
 
 .PHONY: serve test check format clean
 
-serve: $(VENV)/.serve model_store/fd1.mar
+serve: $(VENV)/.serve model_store/fd1.mar model_store/td1.mar model_store/ocr1.mar
 	@exec $(PYTHON) serve.py $(ARGS)
 
 test: $(VENV)/.dev

@@ -101,12 +101,12 @@ def order(options: argparse.Namespace) -> Order:
     detect = ModelOrder(
         model=chosen["model"],
         settings=settings | assignments(options.set or []),
-        weights=chosen.get("weights", ()),
-        sha256=chosen.get("sha256", ()),
+        weights=several(chosen.get("weights")),
+        sha256=several(chosen.get("sha256")),
     )
     read = None
     if "reader" in chosen:
-        read = ModelOrder(model=chosen["reader"], weights=chosen.get("reader_weights", ()))
+        read = ModelOrder(model=chosen["reader"], weights=several(chosen.get("reader_weights")))
     return Order(
         name=options.name,
         detect=detect,
@@ -114,6 +114,11 @@ def order(options: argparse.Namespace) -> Order:
         options={key: chosen[key] for key in ("split", "detect") if key in chosen},
         **{key: chosen[key] for key in ("out", "backend", "precision", "max_batch", "version") if key in chosen},
     )
+
+
+def several(value: str | Sequence[str] | None) -> Sequence[str]:
+    """One or several, as a YAML file may have it."""
+    return [value] if isinstance(value, str) else value or ()
 
 
 def assignments(texts: Sequence[str]) -> dict[str, Any]:

@@ -15,17 +15,17 @@ import numpy as np
 
 from detserve import backends, models
 from detserve.backends.base import Backend, Device, EnginePlan
-from detserve.networks.preprocess import Preprocessed
+from detserve.spec import Source
 from detserve.weights import locate
 
 ROUNDS, CALLS = 5, 40
 
 
-def build(name: str, precision: str, network: Preprocessed, folder: Path) -> Backend:
+def build(name: str, precision: str, source: Source, folder: Path) -> Backend:
     """An engine on one thread."""
     adapter, plan = backends.find(name), EnginePlan(precision=precision, max_batch=1)
-    adapter.build(network, plan, folder)
-    return adapter(folder, network.spec, plan, Device(threads=1))
+    adapter.build(source, plan, folder)
+    return adapter(folder, source.spec, plan, Device(threads=1))
 
 
 def median_ms(engine: Backend, batch: np.ndarray) -> float:
@@ -43,7 +43,7 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "centerface"
     side = int(sys.argv[2]) if len(sys.argv) > 2 else 320
     spec = models.find(name).override(size=(side, side))
-    network = Preprocessed(spec.network(locate(spec.weights.origin)), spec)
+    source = spec.source(locate(spec.weights.origin))
     batch = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as scratch:
         engines = {}
@@ -51,7 +51,7 @@ def main() -> None:
             for precision in backends.find(backend).precisions:
                 folder = Path(scratch, backend, precision)
                 folder.mkdir(parents=True)
-                engines[backend, precision] = build(backend, precision, network, folder)
+                engines[backend, precision] = build(backend, precision, source, folder)
         rounds = [{key: median_ms(engine, batch) for key, engine in engines.items()} for _ in range(ROUNDS)]
     print(f"{name} at {side}x{side}, one thread, median of {ROUNDS} rounds of {CALLS}, milliseconds a picture")
     for backend, precision in engines:

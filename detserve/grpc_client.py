@@ -85,8 +85,8 @@ def messages() -> Mapping[str, Any]:
     kinds = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="detserve/inference.proto", package=PACKAGE, syntax="proto3")
 
-    def add(to: Any, name: str, number: int, kind: int, label: int = kinds.LABEL_OPTIONAL, of: str = "") -> None:
-        to.field.add(name=name, number=number, type=kind, label=label, type_name=of)
+    def add(to: Any, name: str, number: int, kind: int, label: int = kinds.LABEL_OPTIONAL) -> Any:
+        return to.field.add(name=name, number=number, type=kind, label=label)
 
     request = file.message_type.add(name="PredictionsRequest")
     add(request, "model_name", 1, kinds.TYPE_STRING)
@@ -96,8 +96,8 @@ def messages() -> Mapping[str, Any]:
     entry.options.map_entry = True
     add(entry, "key", 1, kinds.TYPE_STRING)
     add(entry, "value", 2, kinds.TYPE_BYTES)
-    of = f".{PACKAGE}.PredictionsRequest.InputEntry"
-    add(request, "input", 3, kinds.TYPE_MESSAGE, kinds.LABEL_REPEATED, of)
+    inputs = add(request, "input", 3, kinds.TYPE_MESSAGE, kinds.LABEL_REPEATED)
+    inputs.type_name = f".{PACKAGE}.PredictionsRequest.InputEntry"
     response = file.message_type.add(name="PredictionResponse")
     add(response, "prediction", 1, kinds.TYPE_BYTES)
 

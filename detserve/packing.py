@@ -129,7 +129,8 @@ def _weights(spec: ModelSpec, order: ModelOrder) -> list[Path]:
             raise BadSpec(
                 f"{spec.name} takes {spec.files} weight file(s), not {len(order.weights)}: {spec.weights.origin}"
             )
-        return [locate(source, order.sha256) for source in order.weights]
+        sums: list[str | None] = [*order.sha256, *[None] * len(order.weights)]
+        return [locate(source, sha256) for source, sha256 in zip(order.weights, sums, strict=False)]
     if not spec.weights.origin.startswith("package:"):
         raise BadSpec(f"{spec.name} needs --weights PATH|URL: {spec.weights.origin}")
     return [locate(spec.weights.origin, order.sha256[0] if order.sha256 else spec.weights.sha256)]

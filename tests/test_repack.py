@@ -84,6 +84,7 @@ def test_the_list_names_every_model_with_licence_and_accuracy(capsys: pytest.Cap
         (["fd1", "--max-batch", "0"], "at least 1"),
         (["fd1", "--sha256", "0" * 64], "is not the file that was asked for"),
         (["fd1", "--weights", "absent.onnx"], "absent.onnx"),
+        (["fd1", "--weights", __file__, "--sha256", "1" * 64], "is not the file that was asked for"),
         (["fd1", "--weights", __file__], "not an ONNX file"),
         (["fd1", "--model", "yolov5s-face"], "needs --weights"),
         (["fd1", "--trt", "1"], "no backend 'tensorrt'"),
@@ -143,6 +144,28 @@ def test_a_faulty_command_line_explains_itself(arguments: list[str], capsys: pyt
         repack.main(arguments)
     assert ended.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+def test_options_of_reading_reach_the_archive(tmp_path: Path) -> None:
+    options = ["--split", "words", "--detect", "off", "--set", "unclip=1.8", "--set", "threshold=0.25", "--size", "640"]
+    assert repack.main(["ocr1", *options, "--out", str(tmp_path)]) == 0
+    recipe = archive.read(tmp_path / "ocr1.mar").recipe
+    assert recipe.options == {"split": "words", "detect": "off"}
+    assert (recipe.detect.settings["unclip"], recipe.detect.settings["threshold"]) == (1.8, 0.25)
+    assert recipe.detect.spec().size == (640, 640)
+    assert recipe.read is not None and recipe.read.settings["alphabet"].endswith(" ")
+
+
+def test_a_face_models_weights_given_to_craft_are_refused_by_name(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = shared / "weights/yolov5n-0.5.state_dict.pt"
+    assert repack.main(["td2", "--model", "craft", "--weights", str(weights), "--out", str(tmp_path)]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("repack: ")]
+    assert "yolov5n-0.5.state_dict.pt" in line
+    assert "missing: basenet.slice1.0.weight" in line
+    assert "unexpected: model.0.stem_1.conv.weight" in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_users_checkpoints_are_packed_for_every_backend(shared: Path, tmp_path: Path) -> None:

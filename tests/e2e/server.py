@@ -18,6 +18,7 @@ class Server:
     port: int
     management_port: int
     metrics_port: int
+    grpc_port: int
     store: Path
     run_dir: Path
 

@@ -15,11 +15,12 @@ import cv2
 import numpy as np
 import pytest
 
+from detserve.weights import locate
 from tests.e2e.server import port_options
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
-PARTS = ("detserve", "handlers", "config", "requirements", "Makefile", "repack.py", "serve.py")
+PARTS = ("detserve", "handlers", "config", "requirements", "Makefile", "repack.py", "serve.py", "client.py")
 VENV = Path(sys.prefix)
 
 
@@ -35,6 +36,8 @@ class Copy:
         management = f"localhost:{self.ports['--management-port']}"
         command = command.replace("localhost:8080", f"localhost:{self.ports['--port']}")
         command = command.replace("localhost:8081", management).replace("--register", f"--register http://{management}")
+        command = command.replace("--protocol grpc", f"--protocol grpc --url localhost:{self.ports['--grpc-port']}")
+        command = re.sub(r"(client.py (?!.*grpc).*)", rf"\1 --url http://localhost:{self.ports['--port']}", command)
         command = command.replace(".venv/", f"{VENV}/").replace("curl ", "curl -sS --fail-with-body ")
         ended = subprocess.run(
             ["bash", "-euc", command], cwd=self.folder, capture_output=True, text=True, timeout=200, check=False
@@ -56,6 +59,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory, shared: Path, astronaut: byte
         copy_part(source, folder / part)
     shutil.copy2(shared / "weights/yolov5n-0.5.pt", folder)
     cv2.imwrite(str(folder / "img.jpg"), cv2.imdecode(np.frombuffer(astronaut, np.uint8), cv2.IMREAD_COLOR))
+    shutil.copy2(locate("package:skimage/data/page.png"), folder)
     ports = port_options()
     arguments = " ".join(f"{option} {port}" for option, port in ports.items())
     process = subprocess.Popen(
@@ -84,18 +88,22 @@ def commands() -> list[str]:
 def test_every_command_works_in_the_order_of_the_page(copy: Copy) -> None:
     outputs = {command: copy.run(command) for command in commands()}
     assert len(outputs) >= 8
-    predictions = [out for command, out in outputs.items() if "/predictions/" in command]
-    assert all(len(json.loads(out)) == 1 for out in predictions)
+    faces = [out for command, out in outputs.items() if "/predictions/fd" in command]
+    assert all(len(json.loads(out)) == 1 for out in faces)
+    assert len(json.loads(outputs["curl -T page.png localhost:8080/predictions/td1"])) == 7
+    assert len(list((copy.folder / "result").iterdir())) >= 5
     (described,) = [out for command, out in outputs.items() if command == "curl localhost:8081/models/fd3"]
     assert len(json.loads(described)[0]["workers"]) == 2
 
 
-def test_the_answer_on_the_page_is_the_answer(copy: Copy) -> None:
-    (shown,) = json.loads(re.findall(r"```json\n(.*?)```", README, re.DOTALL)[0])
-    (face,) = json.loads(copy.run("curl -T img.jpg localhost:8080/predictions/fd1"))
-    assert shown.keys() == face.keys()
+@pytest.mark.parametrize(("number", "request_"), [(0, "img.jpg fd1"), (1, "page.png ocr1")])
+def test_the_answers_on_the_page_are_the_answers(copy: Copy, number: int, request_: str) -> None:
+    (shown,) = json.loads(re.findall(r"```json\n(.*?)```", README, re.DOTALL)[number])
+    picture, model = request_.split()
+    first = json.loads(copy.run(f"curl -T {picture} localhost:8080/predictions/{model}"))[0]
+    assert shown.keys() == first.keys()
     for key, value in shown.items():
-        assert face[key] == pytest.approx(value, abs=0.01), key
+        assert first[key] == (value if isinstance(value, str) else pytest.approx(value, abs=0.01)), key
 
 
 def test_links_and_make_targets_exist() -> None:

@@ -1,0 +1,44 @@
+"""Report: what comes of an answer, as a line or as files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from detserve.client.answer import Answer
+
+
+def line(picture: Path, answer: Answer) -> str:
+    """One line of JSON: the picture's path and its detections."""
+    return json.dumps({"picture": str(picture), "answer": answer.detections}, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """An existing folder that the results are written to; json, drawn: which of them."""
+
+    path: Path
+    json: bool
+    drawn: bool
+
+    def write(self, name: str, data: bytes, answer: Answer) -> None:
+        """Write NAME.json, NAME.drawn.jpg and, where the answer has maps, NAME.map-MAP.jpg each.
+
+        data: the picture's bytes. Raises OSError when a file cannot be written, or the picture is too large for a
+        JPEG; RequestError when the picture cannot be decoded here.
+        """
+        if self.json:
+            # A detection a line: to be read, compared and searched.
+            rows = ",\n".join(json.dumps(each, ensure_ascii=False) for each in answer.detections)
+            (self.path / f"{name}.json").write_text(f"[\n{rows}\n]\n" if rows else "[]\n", "utf-8")
+        if not (self.drawn or answer.maps):
+            return
+        from detserve import drawing
+        from detserve.images import decode
+
+        rgb = decode(data).rgb
+        if self.drawn:
+            drawing.save(drawing.draw(rgb, answer.detections), self.path / f"{name}.drawn.jpg")
+        for map_name, png in answer.maps.items():
+            drawing.save(drawing.heat(rgb, decode(png).rgb[..., 0]), self.path / f"{name}.map-{map_name}.jpg")

@@ -1,0 +1,126 @@
+"""Transport: a picture to a model and its answer back, over HTTP or gRPC, tried again while the server is busy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from detserve.client.answer import BUSY, NO_CONNECTION, TIMEOUT, Answer, Failure, parse
+
+if TYPE_CHECKING:
+    import grpc
+
+PAUSES = (0.25, 0.5, 1.0, 2.0)
+"""Seconds before each further try."""
+CONNECT_SECONDS = 5.0
+"""A host that does not take a connection within this time is not there."""
+
+Send = Callable[[bytes], tuple[int, bytes]]
+"""One try: a picture's bytes → status and body of the answer. Raises Failure when none comes. Threads may share it."""
+
+
+class Asker:
+    """Asks until there is an answer, with longer and longer pauses, while the server is busy or away.
+
+    Once it stayed away for one picture, the next ones are tried only once each, until one is answered: a folder of
+    pictures shall not wait for a server that is not there, picture by picture. Threads may share an asker.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._there = True
+
+    def ask(self, picture: bytes) -> Answer:
+        """The answer to a picture's bytes. Raises Failure when there is none."""
+        pauses = list(PAUSES if self._there else ())
+        while True:
+            try:
+                answer = parse(*self._send(picture))
+                self._there = True
+                return answer
+            except Failure as failure:
+                if not (failure.passes and pauses):
+                    self._there = failure.code != NO_CONNECTION
+                    raise
+            time.sleep(pauses.pop(0))
+
+
+@contextmanager
+def over_http(
+    url: str, model: str, options: Mapping[str, str], token: str | None = None, timeout: float = 30.0
+) -> Iterator[Send]:
+    """PUT requests to /predictions/MODEL at a URL, on connections that are kept.
+
+    options: fields of the request, {"conf_threshold": "0.3"} for instance, sent as headers; token: of a server that
+    asks for one; timeout: seconds that the server may be silent.
+    """
+    import requests
+
+    place = f"{url.rstrip('/')}/predictions/{quote(model, safe='')}"
+    headers = {f"X-{name.replace('_', '-').title()}": value for name, value in options.items()}
+
+    def authorise(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        # As a header of the session it would give way to what a .netrc holds for the host.
+        if token:
+            request.headers["Authorization"] = f"Bearer {token}"
+        return request
+
+    with requests.Session() as session:
+
+        def send(picture: bytes) -> tuple[int, bytes]:
+            limits = (min(CONNECT_SECONDS, timeout), timeout)
+            try:
+                answer = session.put(place, data=picture, headers=headers, auth=authorise, timeout=limits)
+            except requests.ReadTimeout as error:
+                raise Failure(TIMEOUT, f"no answer within {timeout:g} s") from error
+            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+                raise Failure(NO_CONNECTION, f"{url}: {_cause(error)}") from error
+            except requests.RequestException as error:
+                raise Failure("no request", str(error)) from error
+            return answer.status_code, answer.content
+
+        yield send
+
+
+@contextmanager
+def over_grpc(
+    address: str, model: str, options: Mapping[str, str], token: str | None = None, timeout: float = 30.0
+) -> Iterator[Send]:
+    """Predictions at "HOST:PORT" on one channel. options and token as over HTTP; timeout: seconds for an answer."""
+    import grpc
+
+    from detserve import grpc_client
+
+    with grpc_client.channel(address) as channel:
+
+        def send(picture: bytes) -> tuple[int, bytes]:
+            try:
+                return 200, grpc_client.predict(channel, model, picture, options, timeout, token)
+            except grpc.RpcError as error:
+                raise _failure(error, address, timeout) from error
+
+        yield send
+
+
+def _cause(error: BaseException) -> str:
+    """What lies at the bottom of an error, without what the layers above made of it."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _failure(error: grpc.RpcError, address: str, timeout: float) -> Failure:
+    """The failure that an error of gRPC stands for. TorchServe puts the name of its exception on a second line."""
+    code = error.code().name
+    message, _, exception = (error.details() or "").partition("\n")
+    if code == "DEADLINE_EXCEEDED":
+        return Failure(TIMEOUT, f"no answer within {timeout:g} s")
+    if code == "UNAVAILABLE":
+        return Failure(BUSY, message) if exception else Failure(NO_CONNECTION, f"{address}: {message}")
+    # A full queue is 503 over HTTP, and told by nothing but this here.
+    if exception == "InternalServerException.()":
+        return Failure(BUSY, message)
+    return Failure(code, message)
