@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,6 @@ OUTPUTS = ["text", "link"]
 TOLERANCE = 1e-4
 
 
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    with torch.inference_mode():
-        yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def meta(shared: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((shared / "golden/models/craft.json").read_text())
@@ -38,15 +28,11 @@ def meta(shared: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def network(shared: Path, meta: dict[str, Any]) -> CraftRefined:
+def network(fill: Callable[..., Any], meta: dict[str, Any]) -> CraftRefined:
     """Both networks with the weights of the reference outputs."""
-    source = importlib.util.spec_from_file_location("golden_fill", shared / "golden/fill.py")
-    assert source is not None and source.loader is not None
-    module = importlib.util.module_from_spec(source)
-    source.loader.exec_module(module)
     both = CraftRefined().eval()
     for part in (both.craft, both.refine):
-        module.fill(part.state_dict(), **meta["fill"])
+        fill(part.state_dict(), **meta["fill"])
     return both
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,6 @@ TOLERANCES = (2e-5, 0.02)
 """Of the score and of the geometry, whose distances reach 512 pixels."""
 
 
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    with torch.inference_mode():
-        yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def meta(shared: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((shared / "golden/models/east_vgg16.json").read_text())
@@ -40,14 +30,10 @@ def meta(shared: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def network(shared: Path, meta: dict[str, Any]) -> EastNetwork:
+def network(fill: Callable[..., Any], meta: dict[str, Any]) -> EastNetwork:
     """The network with the weights of the reference outputs."""
-    source = importlib.util.spec_from_file_location("golden_fill", shared / "golden/fill.py")
-    assert source is not None and source.loader is not None
-    module = importlib.util.module_from_spec(source)
-    source.loader.exec_module(module)
     filled = EastNetwork().eval()
-    module.fill(filled.state_dict(), **meta["fill"])
+    fill(filled.state_dict(), **meta["fill"])
     return filled
 
 

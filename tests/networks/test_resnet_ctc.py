@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,6 @@ from detserve.networks.resnet_ctc import ResNetCTC
 TOLERANCE = 2e-4
 
 
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    with torch.inference_mode():
-        yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def meta(shared: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((shared / "golden/models/str_none_resnet_none_ctc.json").read_text())
@@ -37,14 +27,10 @@ def meta(shared: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def network(shared: Path, meta: dict[str, Any]) -> ResNetCTC:
+def network(fill: Callable[..., Any], meta: dict[str, Any]) -> ResNetCTC:
     """The network with the weights of the reference outputs."""
-    source = importlib.util.spec_from_file_location("golden_fill", shared / "golden/fill.py")
-    assert source is not None and source.loader is not None
-    module = importlib.util.module_from_spec(source)
-    source.loader.exec_module(module)
     filled = ResNetCTC().eval()
-    module.fill(filled.state_dict(), **meta["fill"])
+    fill(filled.state_dict(), **meta["fill"])
     return filled
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,15 +18,6 @@ from detserve.networks.yolov5face import SPP, Shuffle
 
 BY_NAME = {spec.name: spec for spec in SPECS}
 GOLDEN = {"n05": "yolov5n-0.5-face", "n": "yolov5n-face", "s": "yolov5s-face", "m": "yolov5m-face"}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.inference_mode():
-        yield
-    torch.set_num_threads(before)
 
 
 def architecture(name: str) -> nn.Module:
@@ -56,13 +46,9 @@ def test_anchor_buffers_hold_the_published_anchors(shared: Path, file: str) -> N
 
 
 @pytest.mark.parametrize("file", GOLDEN)
-def test_heads_are_those_of_the_reference(shared: Path, file: str) -> None:
-    source = importlib.util.spec_from_file_location("golden_fill", shared / "golden/fill.py")
-    assert source is not None and source.loader is not None
-    module = importlib.util.module_from_spec(source)
-    source.loader.exec_module(module)
+def test_heads_are_those_of_the_reference(shared: Path, fill: Callable[..., Any], file: str) -> None:
     network = architecture(GOLDEN[file])
-    module.fill(network.state_dict(), **golden(shared, file)["fill"])
+    fill(network.state_dict(), **golden(shared, file)["fill"])
     x = np.random.RandomState(0).uniform(0, 1, (2, 3, 96, 128)).astype("float32")
     outputs = network(torch.from_numpy(x))
     with np.load(shared / f"golden/models/yolov5face_{file}.npz") as arrays:
