@@ -42,6 +42,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--detect", choices=("on", "off"), help="for OCR: off takes every picture for one line (on)")
     add("--conf", type=float, help="default confidence threshold, 0 to 1")
     add("--iou", type=float, help="default IoU threshold of NMS, 0 to 1")
+    add("--exact-decode", action="store_true", help="decode every JPEG whole, also where the input is far smaller")
     add("--out", type=Path, default=ROOT / "model_store", help="folder of the archives (model_store)")
     add(
         "--register", nargs="?", const=MANAGEMENT, metavar="URL", help=f"then register it at that server ({MANAGEMENT})"
@@ -111,6 +112,7 @@ def order(options: argparse.Namespace) -> Order:
         name=options.name,
         detect=detect,
         read=read,
+        reduced_decode=not options.exact_decode,
         options={key: chosen[key] for key in ("split", "detect") if key in chosen},
         **{key: chosen[key] for key in ("out", "backend", "precision", "max_batch", "version") if key in chosen},
     )

@@ -106,8 +106,15 @@ def read_header(data: bytes | bytearray | memoryview) -> Header:
         return _walk_jpeg(data).header if name == "JPEG" else _open(data, name)[1]
 
 
-def decode(data: bytes | bytearray | memoryview, max_pixels: int = 100_000_000) -> Image:
+def decode(
+    data: bytes | bytearray | memoryview,
+    max_pixels: int = 100_000_000,
+    enough: Callable[[tuple[int, int]], tuple[int, int]] | None = None,
+) -> Image:
     """The picture, the first of several, upright: grey as equal channels, 16 bits as their high 8, alpha on white.
+
+    enough: upright (width, height) of a picture → the (width, height) that it will be scaled to. A JPEG that is much
+    larger is decoded at a half, a quarter or an eighth; `Image.size` stays that of the whole.
 
     Raises BadPicture for what is no picture, broken or cut short, PictureTooLarge for more than `max_pixels` pixels,
     UnsupportedFormat for formats and kinds of pixel that are not served, and nothing else.
@@ -119,14 +126,16 @@ def decode(data: bytes | bytearray | memoryview, max_pixels: int = 100_000_000) 
             jpeg = _walk_jpeg(data)
             header = jpeg.header
             _check_size(header.size, max_pixels)
-            rgb = _turn(_read_jpeg(data, jpeg), header.orientation)
+            reduction = _reduction(header.size, enough(header.size)) if enough and jpeg.channels != 4 else 1
+            rgb = _turn(_read_jpeg(data, jpeg, reduction), header.orientation)
         else:
+            reduction = 1
             picture, header = _open(data, name)
             _check_size(header.size, max_pixels)
             _check_size(_tile_size(picture), max_pixels)
             # Pillow turns a TIFF, and only a TIFF, while it decodes.
             rgb = _turn(_read(picture, _bits(data, picture)), 1 if name == "TIFF" else header.orientation)
-        if rgb.shape != (header.size[1], header.size[0], 3):
+        if rgb.shape != (-(-header.size[1] // reduction), -(-header.size[0] // reduction), 3):
             raise BadPicture(f"the pixels of the {name} picture do not fit the size in its header")
     return Image(rgb, header.size)
 
@@ -198,6 +207,11 @@ def _orientation(exif: bytes) -> int:
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# Bits of cv2's flags that stand for a half, a quarter and an eighth, whatever the kind of pixel.
+_REDUCED = {1: 0, 2: 16, 4: 32, 8: 64}
+OVERSAMPLING = 2.0
+"""A reduced JPEG keeps this many times the pixels a side that it will be scaled to. Average precision of centerface at
+320 on 1,872 faces: whole 71.7, with 2.0 72.1, with 1.5 71.3, with 1.25 70.6."""
 _APP1, _EOI, _SCAN = 0xE1, 0xD9, 0xDA
 # Far more than the largest colour profile and EXIF take; a bound for files made of nothing but segments.
 _MOST_SEGMENTS = 4096
@@ -235,7 +249,13 @@ def _walk_jpeg(data: bytes) -> _Jpeg:
     raise BadPicture("the JPEG picture is broken or cut short: it has no pixels")
 
 
-def _read_jpeg(data: bytes, jpeg: _Jpeg) -> Pixels:
+def _reduction(size: tuple[int, int], enough: tuple[int, int]) -> int:
+    """By how much a JPEG can be reduced while it is decoded: 1, 2, 4 or 8."""
+    ratio = min(side / wanted for side, wanted in zip(size, enough, strict=True)) / OVERSAMPLING
+    return next(reduction for reduction in (8, 4, 2, 1) if reduction <= ratio or reduction == 1)
+
+
+def _read_jpeg(data: bytes, jpeg: _Jpeg, reduction: int) -> Pixels:
     # libjpeg fills what is missing with grey. In a scan 0xFF is always stuffed, so the first EOI in there is the end;
     # whether there is one shows fastest from behind.
     if data.rfind(b"\xff\xd9", jpeg.scan) < 0:
@@ -248,7 +268,8 @@ def _read_jpeg(data: bytes, jpeg: _Jpeg) -> Pixels:
             raise BadPicture("the JPEG picture has more than one header")
         return _read(picture, bits=8)
     # A quarter faster than Pillow.
-    rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[reduction]
+    rgb = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if rgb is None:
         raise BadPicture("the JPEG picture is broken")
     return np.asarray(rgb, np.uint8)

@@ -27,6 +27,9 @@ GATE_PICTURES = {
 }
 """The real pictures of the parity gate, by what a model is for: from the package scikit-image."""
 
+NOT_PACKED = ("bench", "client", "serving")
+"""Parts of detserve that no worker needs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOrder:
@@ -51,6 +54,7 @@ class Order:
     precision: str | None = None
     max_batch: int = 8
     version: str = "1.0"
+    reduced_decode: bool = True
     options: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -71,6 +75,7 @@ def pack(order: Order) -> Path:
             detect=_build(order.detect, adapter, plan, engines / "detect"),
             read=_build(order.read, adapter, plan, engines / "read") if order.read else None,
             options=dict(order.options),
+            reduced_decode=order.reduced_decode,
         )
         files = {f"{task}.py": ROOT / "handlers" / f"{task}.py", **_tree(ROOT / "detserve")}
         for model in (order.detect, order.read):
@@ -137,8 +142,10 @@ def _weights(spec: ModelSpec, order: ModelOrder) -> list[Path]:
 
 
 def _tree(package: Path) -> dict[str, Path]:
-    """The modules of a package: name in the archive → file."""
-    return {path.relative_to(package.parent).as_posix(): path for path in package.rglob("*.py")}
+    """The modules of a package, but for those that only the commands use: name in the archive → file."""
+    left_out = {package / name for name in NOT_PACKED}
+    modules = (path for path in package.rglob("*.py") if left_out.isdisjoint(path.parents))
+    return {path.relative_to(package.parent).as_posix(): path for path in modules}
 
 
 def _own_module(model: str) -> dict[str, Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -74,9 +74,10 @@ class _Placed:
 class BatchPipeline:
     """Inputs of one size: the pictures of a batch go through the engine together."""
 
-    def __init__(self, detector: Backend, max_pixels: int) -> None:
+    def __init__(self, detector: Backend, max_pixels: int, reduced_decode: bool = True) -> None:
         self.engine, self.spec = detector, detector_spec(detector)
         self.max_pixels = max_pixels
+        self.enough = _inner_size(self.spec) if reduced_decode else None
 
     def __call__(self, items: Sequence[Item | RequestError]) -> list[Result]:
         """Decode and letterbox each picture, infer all, finish each."""
@@ -96,7 +97,7 @@ class BatchPipeline:
         data, options = item
         start = time.perf_counter()
         try:
-            image = decode(data, self.max_pixels)
+            image = decode(data, self.max_pixels, self.enough)
         except RequestError as error:
             return Result(error, timings=Timings(decode=_ms_since(start)))
         letterbox = self.spec.letterbox(image.size)
@@ -127,10 +128,12 @@ class BatchPipeline:
 class ReadingPipeline:
     """Inputs of a size for each picture: one after the other, text found, put in reading order, and read."""
 
-    def __init__(self, detector: Backend, reader: Reader | None, max_pixels: int) -> None:
+    def __init__(self, detector: Backend, reader: Reader | None, max_pixels: int, reduced_decode: bool = True) -> None:
         self.engine, self.spec = detector, detector_spec(detector)
         self.reader = reader
         self.max_pixels = max_pixels
+        # What is read is cut out of the whole picture.
+        self.enough = _inner_size(self.spec) if reduced_decode and not reader else None
 
     def __call__(self, items: Sequence[Item | RequestError]) -> list[Result]:
         """Each request by itself."""
@@ -139,7 +142,7 @@ class ReadingPipeline:
     def _one(self, data: bytes | bytearray, options: Options) -> Result:
         start = time.perf_counter()
         try:
-            image = decode(data, self.max_pixels)
+            image = decode(data, self.max_pixels, self.enough)
         except RequestError as error:
             return Result(error, timings=Timings(decode=_ms_since(start)))
         letterbox = self.spec.letterbox(image.size)
@@ -162,6 +165,10 @@ class ReadingPipeline:
             infer_ms += _ms_since(start)
         maps = _maps(self.spec, outputs, 0, letterbox) if options.maps and options.detect else None
         return Result(found, image.size, Timings(decode_ms, infer_ms, post_ms), maps)
+
+
+def _inner_size(spec: DetectorSpec) -> Callable[[tuple[int, int]], tuple[int, int]]:
+    return lambda picture: spec.letterbox(picture).inner
 
 
 def detector_spec(engine: Backend) -> DetectorSpec:

@@ -50,13 +50,15 @@ class Recipe:
     """What a worker needs to load an archive, and what `repack.py --show` tells of it.
 
     detect: the model that finds; read: the one that reads what was found, in an archive of OCR; options: the defaults
-    of the requests' options that have no place in a model's spec; max_pixels: larger pictures are refused.
+    of the requests' options that have no place in a model's spec; max_pixels: larger pictures are refused;
+    reduced_decode: whether a JPEG much larger than the input is decoded at a fraction of its size.
     """
 
     detect: Part
     read: Part | None = None
     options: Mapping[str, str]
     max_pixels: int = MAX_PIXELS
+    reduced_decode: bool = True
     detserve: str = __version__
 
     def to_yaml(self) -> bytes:
@@ -90,9 +92,9 @@ class Recipe:
 
         detector = self.detect.engine(folder / ENGINE_FOLDER / "detect", device)
         if not detector.spec.dynamic:
-            return BatchPipeline(detector, self.max_pixels)
+            return BatchPipeline(detector, self.max_pixels, self.reduced_decode)
         reader = Reader(self.read.engine(folder / ENGINE_FOLDER / "read", device)) if self.read else None
-        return ReadingPipeline(detector, reader, self.max_pixels)
+        return ReadingPipeline(detector, reader, self.max_pixels, self.reduced_decode)
 
 
 def _part(entry: Mapping[str, Any]) -> Part:

@@ -45,6 +45,7 @@ class PictureHandler:
 
     def _initialize(self, context: Any) -> None:
         from detserve.backends.base import Device
+        from detserve.metrics import WorkerMetrics
         from detserve.recipe import Recipe
 
         properties = context.system_properties
@@ -54,10 +55,9 @@ class PictureHandler:
         self.pipeline: Pipeline = recipe.pipeline(Path(properties["model_dir"]), device)
         version = context.manifest["model"]["modelVersion"]
         self.headers = {"content-type": "application/json", "X-Model": f"{context.model_name}/{version}"}
-        self.metrics = _Metrics(context)
-        # TorchServe's worker logs several lines a request at INFO; its metrics travel the same way and must pass.
+        self.metrics = WorkerMetrics(context)
+        # TorchServe's worker logs several lines a request.
         logging.getLogger().setLevel(logging.WARNING)
-        logging.getLogger("ts.metrics.caching_metric").setLevel(logging.INFO)
 
     def handle(self, rows: Sequence[Row], context: Any) -> list[bytes]:
         """Answer a batch: JSON bytes for each row, with its own status and headers."""
@@ -67,7 +67,7 @@ class PictureHandler:
         results = self._run(items)
         for i, result in enumerate(results):
             self._set_headers(context, i, result)
-        self.metrics.emit(results)
+        self.metrics.observe(results)
         return [body(result) for result in results]
 
     def _read(self, row: Row, headers: Mapping[str, Any]) -> Item | RequestError:
@@ -111,42 +111,6 @@ class PictureHandler:
             headers["Server-Timing"] = f"decode;dur={t.decode:.2f}, infer;dur={t.infer:.2f}, post;dur={t.post:.2f}"
         for name, value in headers.items():
             context.set_response_header(i, name, value)
-
-
-class _Metrics:
-    """The worker's own metrics, on the metrics port as Prometheus histograms in milliseconds, and counts."""
-
-    def __init__(self, context: Any) -> None:
-        from ts.metrics.metric_type_enum import MetricTypes
-
-        self.values = [context.model_name, "Model"]
-
-        def metric(name: str, unit: str, kind: str, *more: str) -> Any:
-            dimensions = ["ModelName", "Level", *more]
-            return context.metrics.add_metric_to_cache(name, unit, dimensions, MetricTypes(kind))
-
-        self.decode = metric("DecodeTime", "ms", "histogram")
-        self.infer = metric("InferenceTime", "ms", "histogram")
-        self.post = metric("PostprocessTime", "ms", "histogram")
-        self.batch = metric("BatchSize", "count", "histogram")
-        self.detections = metric("Detections", "count", "histogram")
-        self.rejected = metric("RejectedPictures", "count", "counter", "Reason")
-
-    def emit(self, results: Sequence[Result]) -> None:
-        """Report one batch."""
-        from detserve.errors import RequestError
-
-        self.batch.add_or_update(len(results), self.values)
-        answered = [result for result in results if not isinstance(result.outcome, RequestError)]
-        for result in results:
-            if isinstance(result.outcome, RequestError):
-                self.rejected.add_or_update(1, [*self.values, result.outcome.type])
-            else:
-                self.decode.add_or_update(round(result.timings.decode, 3), self.values)
-                self.detections.add_or_update(len(result.outcome), self.values)
-        if answered:
-            self.infer.add_or_update(round(answered[0].timings.infer, 3), self.values)
-            self.post.add_or_update(round(answered[0].timings.post, 3), self.values)
 
 
 def _exit_if_poisoned(error: Exception) -> None:

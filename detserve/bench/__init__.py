@@ -1,0 +1,6 @@
+"""Load tests: what qpstest.py and benchmarks/ are thin fronts of.
+
+The data flows through the modules in this order::
+
+    pictures → target → pacer → attacker (in each load process) → runner → metrics → report, plot
+"""

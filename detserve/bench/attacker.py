@@ -1,0 +1,172 @@
+"""Attacker: a load process. It opens the target once, then puts one load after the other on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+
+from detserve.bench.metrics import Hit
+from detserve.bench.pacer import Closed, Load, Open
+from detserve.bench.target import Answer, Attack, Target
+
+REPORT_SECONDS = 0.25
+PAUSE_SECONDS = 0.01
+"""A caller that was not answered waits so long: a server that is down would be hit in a spin."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """One load on the target between two moments of time.monotonic(), which all processes of a machine share.
+
+    pictures: the numbers of those to send, in turn.
+    """
+
+    load: Load
+    pictures: Sequence[int]
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Ask for one hit with the first picture; it is answered with an Answer."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The target is open. fault: why it is not, and the process ends."""
+
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Hits that were answered since the last one."""
+
+    hits: list[Hit]
+
+
+@dataclass(frozen=True)
+class Done:
+    """An order is carried out, its last hit answered. cpu: seconds of this process that it took."""
+
+    cpu: float
+
+
+@dataclass(frozen=True)
+class Seat:
+    """What one of several load processes is given: its number among them, and the way to its runner."""
+
+    target: Target
+    pictures: Sequence[bytes]
+    share: int
+    shares: int
+    stop: Event
+    pipe: Connection
+
+
+def main(seat: Seat) -> None:
+    """Serve the runner until it sends None or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        asyncio.run(_serve(seat))
+
+
+async def _serve(seat: Seat) -> None:
+    try:
+        context = seat.target.open()
+        attack = await context.__aenter__()
+    except Exception as error:
+        seat.pipe.send(Ready(f"{type(error).__name__}: {error}"))
+        return
+    try:
+        seat.pipe.send(Ready())
+        while command := await asyncio.to_thread(seat.pipe.recv):
+            if isinstance(command, Probe):
+                seat.pipe.send(await attack(seat.pictures[0]))
+            else:
+                cpu = time.process_time()
+                await _Attack(seat, command, attack).run()
+                seat.pipe.send(Done(time.process_time() - cpu))
+    finally:
+        await context.__aexit__(None, None, None)
+
+
+@dataclass
+class _Attack:
+    """One order as it is carried out."""
+
+    seat: Seat
+    order: Order
+    attack: Attack
+    hits: list[Hit] = field(default_factory=list)
+    reported: float = 0.0
+    count: int = 0
+
+    async def run(self) -> None:
+        """Put the load on the target and report every hit."""
+        load = self.order.load
+        if isinstance(load, Closed):
+            await asyncio.sleep(self.order.start - time.monotonic())
+            callers = load.callers(self.seat.share, self.seat.shares)
+            await asyncio.gather(*(self._call() for _ in range(callers)))
+        else:
+            await self._arrive(load)
+        self.seat.pipe.send(Chunk(self.hits))
+
+    async def _call(self) -> None:
+        """One caller of a closed loop."""
+        while (now := time.monotonic()) < self.order.end and not self.seat.stop.is_set():
+            answer = await self._hit(now)
+            if not answer.ok:
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _arrive(self, load: Open) -> None:
+        """All arrivals of an open loop, then wait for the last of their answers."""
+        loop = asyncio.get_running_loop()
+        running: set[asyncio.Task[Answer]] = set()
+
+        def send(due: float) -> None:
+            task = loop.create_task(self._hit(due))
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+        def pace() -> None:
+            for offset in load.due(self.seat.share, self.seat.shares):
+                due = self.order.start + offset
+                if due >= self.order.end or not _sleep_until(due, self.seat.stop):
+                    return
+                loop.call_soon_threadsafe(send, due)
+
+        # A thread, because asyncio's timers are late by up to a millisecond, which would be counted as latency.
+        await asyncio.to_thread(pace)
+        await asyncio.gather(*running)
+
+    async def _hit(self, due: float) -> Answer:
+        turn = self.seat.share + self.count * self.seat.shares
+        number = self.order.pictures[turn % len(self.order.pictures)]
+        self.count += 1
+        answer = await self.attack(self.seat.pictures[number])
+        end = time.monotonic()
+        self.hits.append(Hit(due, end, answer.status, answer.stages))
+        if end - self.reported > REPORT_SECONDS:
+            self.seat.pipe.send(Chunk(self.hits))
+            self.hits, self.reported = [], end
+        return answer
+
+
+def _sleep_until(moment: float, stop: Event | threading.Event) -> bool:
+    """Sleep until that moment of time.monotonic() → True; False as soon as it is told to stop."""
+    while not stop.is_set():
+        left = moment - time.monotonic()
+        if left <= 0:
+            return True
+        time.sleep(min(left, REPORT_SECONDS))
+    return False

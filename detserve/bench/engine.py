@@ -1,0 +1,107 @@
+"""The pipeline of an archive as a target, without a server: its packed engine, or its model as PyTorch runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import zipfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from detserve import archive, backends
+from detserve.backends.base import Device, EnginePlan
+from detserve.bench.target import TIMEOUT, Answer, Attack
+from detserve.errors import RequestError
+from detserve.recipe import ENGINE_FOLDER, Part, Recipe
+from detserve.weights import locate
+
+
+@dataclass(frozen=True)
+class EngineTarget:
+    """An unpacked archive, loaded in the load process as a worker would: on one thread, one picture at a time.
+
+    What more callers send waits its turn, as in a server's queue. timeout: seconds of that wait.
+    """
+
+    folder: Path
+    recipe: Recipe
+    timeout: float = 30.0
+
+    @property
+    def engines(self) -> str:
+        """Backends and precisions, "openvino auto" for instance."""
+        names = [f"{part.backend} {part.plan.precision}" for part in _parts(self.recipe).values()]
+        return ", ".join(dict.fromkeys(names))
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Attack]:
+        """Load the engine."""
+        from detserve.options import Options
+        from detserve.response import body
+
+        sys.path.append(str(self.folder))  # where a model of the user's own lies
+        pipeline = self.recipe.pipeline(self.folder, Device(threads=1, gpu=0))
+        turn = asyncio.Lock()
+
+        async def attack(picture: bytes) -> Answer:
+            try:
+                async with asyncio.timeout(self.timeout):
+                    await turn.acquire()
+            except TimeoutError:
+                return Answer(TIMEOUT)
+            try:
+                await asyncio.sleep(0)  # the next ones join the queue meanwhile
+                (result,) = pipeline([(picture, Options.parse({}, pipeline.spec, self.recipe.options))])
+                status = result.outcome.status if isinstance(result.outcome, RequestError) else 200
+                return Answer(str(status), body(result), asdict(result.timings))
+            except Exception as error:
+                return Answer(type(error).__name__)
+            finally:
+                turn.release()
+
+        yield attack
+
+
+@contextmanager
+def packed(path: Path) -> Iterator[EngineTarget]:
+    """The engine of an archive. Raises BadArchive when it cannot be read."""
+    with _unpacked(path) as (folder, recipe):
+        yield EngineTarget(folder, recipe)
+
+
+@contextmanager
+def rebuilt(path: Path, backend: str, weights: Sequence[str] = ()) -> Iterator[EngineTarget]:
+    """The models of an archive built anew for another backend, from the weights that it was packed from.
+
+    weights: paths or URLs of the detector's, where they come in no package. Raises BadWeights when they are others.
+    """
+    with _unpacked(path) as (folder, recipe), tempfile.TemporaryDirectory() as scratch:
+        sys.path.append(str(folder))
+        adapter = backends.find(backend)
+        parts: dict[str, Any] = {}
+        for name, part in _parts(recipe).items():
+            spec = part.spec()
+            sources = weights if weights and name == "detect" else [spec.weights.origin]
+            files = [locate(*pair) for pair in zip(sources, part.weights_sha256.split(), strict=False)]
+            plan = EnginePlan(precision=adapter.precisions[0], max_batch=part.plan.max_batch)
+            place = Path(scratch) / ENGINE_FOLDER / name
+            place.mkdir(parents=True)
+            adapter.build(spec.source(*files), plan, place)
+            parts[name] = replace(part, backend=backend, plan=plan)
+        yield EngineTarget(Path(scratch), replace(recipe, **parts))
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[tuple[Path, Recipe]]:
+    recipe = archive.read(path).recipe
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as mar:
+        mar.extractall(folder)
+        yield Path(folder), recipe
+
+
+def _parts(recipe: Recipe) -> dict[str, Part]:
+    return {"detect": recipe.detect} | ({"read": recipe.read} if recipe.read else {})

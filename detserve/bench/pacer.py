@@ -1,0 +1,51 @@
+"""Pacer: when hits are due. Pure functions of time: nothing here sends or waits."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+SEED = 1
+"""The same arrivals at every run, so that all targets see the same load."""
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A closed loop: so many callers, each sending its next hit when its last one was answered."""
+
+    concurrency: int
+
+    def callers(self, share: int, shares: int) -> int:
+        """How many of the callers belong to one of `shares` load processes."""
+        return self.concurrency // shares + (share < self.concurrency % shares)
+
+    def __str__(self) -> str:
+        return f"concurrency {self.concurrency}"
+
+
+@dataclass(frozen=True)
+class Open:
+    """An open loop: hits a second that arrive whether the earlier ones were answered or not.
+
+    arrivals: "poisson", as independent users send, or "constant", equally spaced.
+    """
+
+    rate: float
+    arrivals: str = "poisson"
+
+    def due(self, share: int, shares: int) -> Iterator[float]:
+        """The moments of one of `shares` load processes, in seconds since the start; without end."""
+        if self.arrivals == "constant":
+            return (n / self.rate for n in itertools.count(share, shares))
+        # Independent Poisson streams add up to one of the sum of their rates.
+        gaps = random.Random(SEED * 1000 + share)
+        mine = self.rate / shares
+        return itertools.accumulate(gaps.expovariate(mine) for _ in itertools.count())
+
+    def __str__(self) -> str:
+        return f"rate {self.rate:g}/s"
+
+
+Load = Closed | Open

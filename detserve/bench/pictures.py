@@ -1,0 +1,87 @@
+"""Pictures: what is sent. A file, a folder, or made from the photograph in the package scikit-image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from detserve.detections import Pixels
+from detserve.errors import SetupError
+
+PHOTOGRAPH = "package:skimage/data/astronaut.png"
+MIX = ("640x480", "1280x720", "1920x1440", "4000x3000")
+"""Sizes of the generated mix: web cams, video, photographs on the web, photographs from a phone."""
+QUALITY = 90
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+_SIZE = re.compile(r"(\d+)x(\d+)")
+
+
+class Picture(NamedTuple):
+    """A picture's name and its bytes."""
+
+    name: str
+    data: bytes
+
+
+def load(source: str) -> Sequence[Picture]:
+    """The pictures of "mix", of a size as "1920x1440", of a file, or of a folder in the order of their names.
+
+    All of them are held in memory. Raises SetupError when there is none.
+    """
+    if source == "mix" or _SIZE.fullmatch(source):
+        return [Picture(f"{size}.jpg", photograph(*_pixels(size))) for size in (MIX if source == "mix" else (source,))]
+    path = Path(source)
+    try:
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        wanted = [file for file in files if file == path or file.suffix.lower() in SUFFIXES]
+        pictures = [Picture(file.name, file.read_bytes()) for file in wanted]
+    except OSError as error:
+        raise SetupError(f"cannot read {error.filename}: {error.strerror}") from error
+    if not pictures:
+        raise SetupError(f"no pictures in {source}; their names end in {', '.join(SUFFIXES)}")
+    return pictures
+
+
+def photograph(width: int, height: int) -> bytes:
+    """A photograph with one face as a JPEG of that size in pixels, which weighs what a camera's would.
+
+    The small photograph is cut to the shape and enlarged. An enlargement alone would be too smooth and decode too
+    fast: what detail it lacks is made up for by noise of several scales, strong where the photograph has texture.
+    """
+    import cv2
+
+    small = _small_photograph()
+    scale = max(width, height) / len(small)
+    cut = small[: max(1, round(height / scale)), : max(1, round(width / scale))]
+    large = cv2.resize(cut, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    if scale > 1:
+        texture = np.abs(cut - cv2.GaussianBlur(cut, (0, 0), 2).astype(np.float32)).mean(axis=2)
+        strength = cv2.resize(cv2.GaussianBlur(texture, (0, 0), 3), (width, height))
+        random = np.random.default_rng(1)
+        for octave in (1, 2, 4):
+            coarse = random.standard_normal((-(-height // octave), -(-width // octave)), np.float32)
+            large += ((1 + 0.4 * strength) * cv2.resize(coarse, (width, height)))[..., None]
+    bgr = np.clip(large, 0, 255).astype(np.uint8)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+
+
+@cache
+def _small_photograph() -> Pixels:
+    """The photograph as it comes, uint8 [512, 512, 3] BGR."""
+    import cv2
+
+    from detserve.images import decode
+    from detserve.weights import locate
+
+    rgb = decode(locate(PHOTOGRAPH).read_bytes()).rgb
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8)
+
+
+def _pixels(size: str) -> tuple[int, int]:
+    width, _, height = size.partition("x")
+    return int(width), int(height)

@@ -1,0 +1,133 @@
+"""Runner: load processes that hit a target together, and their hits gathered."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Self
+
+from detserve.bench.attacker import Chunk, Done, Order, Probe, Ready, Seat, main
+from detserve.bench.metrics import Hit, Run
+from detserve.bench.pacer import Load
+from detserve.bench.target import Answer, Target
+from detserve.errors import SetupError
+
+OPEN_SECONDS = 300.0
+"""For opening the target: an engine may be compiled meanwhile."""
+DRAIN_SECONDS = 60.0
+"""For the last answers, beyond the end of a load; longer than any hit's own timeout."""
+WATCH_SECONDS = 0.5
+
+Watch = Callable[[Run], bool]
+"""Called twice a second with what there is of a run; True ends it."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of a load: sent but not measured, then measured."""
+
+    warmup: float = 2.0
+    duration: float = 10.0
+
+
+class Runner:
+    """So many load processes on one target; `with Runner(...) as runner:` opens the target and closes it."""
+
+    def __init__(self, target: Target, pictures: Sequence[bytes], processes: int) -> None:
+        self.target = target
+        self.pictures = pictures
+        self.shares = processes
+        self._processes: list[BaseProcess] = []
+        self._pipes: list[Connection] = []
+
+    @property
+    def pids(self) -> list[int]:
+        """The load processes."""
+        return [process.pid for process in self._processes if process.pid]
+
+    def __enter__(self) -> Self:
+        # Spawned: neither the engines' runtimes nor gRPC survive a fork.
+        context = multiprocessing.get_context("spawn")
+        self._stop = context.Event()
+        try:
+            for share in range(self.shares):
+                mine, theirs = context.Pipe()
+                seat = Seat(self.target, self.pictures, share, self.shares, self._stop, theirs)
+                process = context.Process(target=main, args=(seat,), daemon=True)
+                process.start()
+                theirs.close()
+                self._processes.append(process)
+                self._pipes.append(mine)
+            for pipe in self._pipes:
+                if fault := _receive(pipe, OPEN_SECONDS, Ready).fault:
+                    raise SetupError(fault)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process, pipe in zip(self._processes, self._pipes, strict=True):
+            try:
+                pipe.send(None)
+                process.join(5)
+            except OSError:
+                pass  # it has ended already
+            finally:
+                process.kill()
+                process.join()
+                pipe.close()
+
+    def probe(self) -> Answer:
+        """One hit with the first picture."""
+        self._pipes[0].send(Probe())
+        answer: Answer = _receive(self._pipes[0], OPEN_SECONDS, Answer)
+        return answer
+
+    def run(self, load: Load, timing: Timing, watch: Watch | None = None, only: int | None = None) -> Run:
+        """Put a load on the target and wait for the last answer. Raises SetupError when a load process dies.
+
+        only: the number of the one picture to send; else all of them are sent in turn.
+        """
+        self._stop.clear()
+        start = time.monotonic() + 0.1
+        begin, end = start + timing.warmup, start + timing.warmup + timing.duration
+        pictures = range(len(self.pictures)) if only is None else (only,)
+        for pipe in self._pipes:
+            pipe.send(Order(load, pictures, start, end))
+        hits: list[Hit] = []
+        cpu = 0.0
+        working = list(self._pipes)
+        look = begin
+        while working:
+            readable = wait(working, WATCH_SECONDS)
+            for pipe in [pipe for pipe in working if pipe in readable]:
+                message = _receive(pipe, 0, Chunk, Done)
+                if isinstance(message, Chunk):
+                    hits += message.hits
+                else:
+                    cpu += message.cpu
+                    working.remove(pipe)
+            now = time.monotonic()
+            if now > end + DRAIN_SECONDS:
+                raise SetupError(f"{load}: hits of this load are not answered, and do not time out")
+            if watch and look < now < end:
+                look = now + WATCH_SECONDS
+                if watch(Run(load, begin, now, hits)):
+                    self._stop.set()
+                    end = now
+        return Run(load, begin, end, hits, cpu, time.monotonic() - start)
+
+
+def _receive(pipe: Connection, seconds: float, *kinds: Any) -> Any:
+    try:
+        message = pipe.recv() if pipe.poll(seconds) else None
+    except EOFError:
+        raise SetupError("a load process died; what it printed says why") from None
+    if not isinstance(message, kinds):
+        raise SetupError(f"a load process did not answer within {seconds:.0f} s")
+    return message

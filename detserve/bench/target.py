@@ -1,0 +1,124 @@
+"""Target: what is hit, and the one way of hitting it. Over HTTP and gRPC here, in process in `engine`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from detserve.bench import http
+
+TIMEOUT = "timeout"
+NO_CONNECTION = "no connection"
+BROKEN = "broken connection"
+CONNECTIONS = 512
+"""Most connections of one load process; further hits wait for one, and the wait is counted."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one hit.
+
+    status: "200" or another status of HTTP, a code of gRPC, or what kept an answer from coming; stages: milliseconds
+    of each stage inside the server, where it tells.
+    """
+
+    status: str
+    body: bytes = b""
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the picture was answered."""
+        return self.status == "200"
+
+
+Attack = Callable[[bytes], Awaitable[Answer]]
+"""One hit with a picture's bytes. It never raises: a hit that fails is an Answer as well."""
+
+
+class Target(Protocol):
+    """What is hit. It travels to the load processes, where it is opened, once in each."""
+
+    def open(self) -> AbstractAsyncContextManager[Attack]:
+        """Connect, or load what is run in process."""
+
+
+@dataclass(frozen=True)
+class HttpTarget:
+    """Pictures as bodies of PUT requests, as `curl -T` sends them. timeout: seconds."""
+
+    url: str
+    token: str | None = None
+    timeout: float = 30.0
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Attack]:
+        """Connections that are kept alive."""
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        async with http.Client(self.url, headers, CONNECTIONS) as client:
+
+            async def attack(picture: bytes) -> Answer:
+                try:
+                    async with asyncio.timeout(self.timeout):
+                        status, headers, body = await client.put(picture)
+                except TimeoutError:
+                    return Answer(TIMEOUT)
+                except ConnectionRefusedError:
+                    return Answer(NO_CONNECTION)
+                except (OSError, http.BadResponse):
+                    return Answer(BROKEN)
+                return Answer(str(status), body, _stages(headers.get("server-timing", "")))
+
+            yield attack
+
+
+@dataclass(frozen=True)
+class GrpcTarget:
+    """Pictures over gRPC to a model at "HOST:PORT". timeout: seconds."""
+
+    address: str
+    model: str
+    token: str | None = None
+    timeout: float = 30.0
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Attack]:
+        """One channel, which carries all hits at once."""
+        import grpc
+
+        from detserve.grpc_client import aio_channel, predict_async
+
+        async with aio_channel(self.address) as channel:
+
+            async def attack(picture: bytes) -> Answer:
+                try:
+                    body = await predict_async(channel, self.model, picture, timeout=self.timeout, token=self.token)
+                except grpc.aio.AioRpcError as error:
+                    return Answer(_status_of_failure(error.code().name, error.details() or ""))
+                return Answer(_status_of(body), body)
+
+            yield attack
+
+
+def _stages(header: str) -> dict[str, float]:
+    """'decode;dur=1.50, infer;dur=8.25' → {"decode": 1.5, "infer": 8.25}."""
+    return {name: float(ms) for name, ms in re.findall(r"([\w-]+);dur=([\d.]+)", header)}
+
+
+def _status_of(body: bytes) -> str:
+    """The status in an answer of gRPC, where an error is told by nothing but its body."""
+    code = re.match(rb'\{\s*"code":\s*(\d+)', body)
+    return code[1].decode() if code else "200"
+
+
+def _status_of_failure(code: str, details: str) -> str:
+    """The status of a hit without an answer. TorchServe puts the name of its exception on the details' second line."""
+    exception = details.partition("\n")[2]
+    # A full queue has a code that others share, or none of its own.
+    if exception and (code == "UNAVAILABLE" or exception == "InternalServerException.()"):
+        return "503"
+    return {"DEADLINE_EXCEEDED": TIMEOUT, "UNAVAILABLE": NO_CONNECTION}.get(code, code)

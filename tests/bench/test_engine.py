@@ -1,0 +1,72 @@
+"""Archives as targets, without a server."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from detserve.bench.engine import EngineTarget, packed, rebuilt
+from detserve.bench.metrics import Summary
+from detserve.bench.pacer import Closed
+from detserve.bench.runner import Runner, Timing
+from detserve.bench.target import Answer
+from detserve.errors import BadArchive, BadWeights
+from detserve.packing import ModelOrder, Order, pack
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    order = Order(
+        name="fd1", detect=ModelOrder(model="centerface"), out=tmp_path_factory.mktemp("store"), backend="eager"
+    )
+    return pack(order)
+
+
+def answers(target: EngineTarget, *pictures: bytes) -> list[Answer]:
+    async def run() -> list[Answer]:
+        async with target.open() as attack:
+            return await asyncio.gather(*map(attack, pictures))
+
+    return asyncio.run(run())
+
+
+def test_the_packed_engine_answers_as_the_handler_does(archive: Path, astronaut: bytes) -> None:
+    with packed(archive) as target:
+        assert target.engines == "eager fp32"
+        good, bad = answers(target, astronaut, b"not a picture")
+    (face,) = json.loads(good.body)
+    assert face["xywh_ratio"] == pytest.approx([0.44, 0.23, 0.17, 0.23], abs=0.03)
+    assert all(good.stages[name] > 0 for name in ("decode", "infer", "post"))
+    assert (good.status, bad.status) == ("200", "400")
+    assert json.loads(bad.body)["type"] == "bad_picture"
+
+
+def test_the_model_is_built_anew_for_another_backend(archive: Path, astronaut: bytes) -> None:
+    with packed(archive) as target, rebuilt(archive, "torchscript") as other:
+        assert other.engines == "torchscript fp32"
+        (wanted,), (found,) = answers(target, astronaut), answers(other, astronaut)
+    assert json.loads(found.body)[0]["xywh_ratio"] == pytest.approx(json.loads(wanted.body)[0]["xywh_ratio"], abs=1e-3)
+
+
+def test_callers_beyond_the_one_engine_wait_their_turn(archive: Path, astronaut: bytes) -> None:
+    with packed(archive) as target, Runner(target, [astronaut], 1) as runner:
+        one, four = (Summary.of(runner.run(Closed(callers), Timing(0.2, 1.0))) for callers in (1, 4))
+    assert one.errors == four.errors == {}
+    assert four.p50 > 2 * one.p50
+    assert four.rate < 2 * one.rate
+
+
+def test_who_waits_too_long_times_out(archive: Path, astronaut: bytes) -> None:
+    with packed(archive) as target:
+        impatient = EngineTarget(target.folder, target.recipe, timeout=0.0)
+        statuses = [answer.status for answer in answers(impatient, *[astronaut] * 3)]
+    assert statuses.count("timeout") >= 2
+
+
+def test_other_weights_and_no_archive_are_refused(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.pt").write_bytes(b"other")
+    with pytest.raises(BadWeights), rebuilt(archive, "eager", [str(tmp_path / "other.pt")]):
+        pass
+    with pytest.raises(BadArchive), packed(tmp_path / "none.mar"):
+        pass
