@@ -100,7 +100,7 @@ def read_header(data: bytes | bytearray | memoryview) -> Header:
 
     Raises BadPicture for what is no picture or has a broken header, UnsupportedFormat for formats that are not served.
     """
-    data = bytes(data)
+    data = _plain(data)
     name = _sniff(data)
     with _refusals(name):
         return _walk_jpeg(data).header if name == "JPEG" else _open(data, name)[1]
@@ -119,7 +119,7 @@ def decode(
     Raises BadPicture for what is no picture, broken or cut short, PictureTooLarge for more than `max_pixels` pixels,
     UnsupportedFormat for formats and kinds of pixel that are not served, and nothing else.
     """
-    data = bytes(data)
+    data = _plain(data)
     name = _sniff(data)
     with _refusals(name):
         if name == "JPEG":
@@ -140,7 +140,12 @@ def decode(
     return Image(rgb, header.size)
 
 
-def _sniff(data: bytes) -> str:
+def _plain(data: bytes | bytearray | memoryview) -> bytes | bytearray:
+    """What can be searched as it is; TorchServe's bodies are bytearrays, and copying one of megabytes is felt."""
+    return bytes(data) if isinstance(data, memoryview) else data
+
+
+def _sniff(data: bytes | bytearray) -> str:
     for name, signature in _SERVED.items():
         if signature.match(data):
             return name
@@ -225,7 +230,7 @@ class _Jpeg:
     scan: int  # where the first scan starts
 
 
-def _walk_jpeg(data: bytes) -> _Jpeg:
+def _walk_jpeg(data: bytes | bytearray) -> _Jpeg:
     """All that comes before the first scan. By itself, as it must find the scan and see the size that libjpeg sees."""
     at, exif, frame = 2, b"", None
     for _ in range(_MOST_SEGMENTS):
@@ -244,7 +249,7 @@ def _walk_jpeg(data: bytes) -> _Jpeg:
             frame = struct.unpack_from(">BHHB", data, at + 2)
         (length,) = struct.unpack_from(">H", data, at)
         if marker == _APP1 and not exif and data.startswith(b"Exif\0", at + 2):
-            exif = data[at + 2 : at + length]
+            exif = bytes(data[at + 2 : at + length])
         at += length
     raise BadPicture("the JPEG picture is broken or cut short: it has no pixels")
 
@@ -255,7 +260,7 @@ def _reduction(size: tuple[int, int], enough: tuple[int, int]) -> int:
     return next(reduction for reduction in (8, 4, 2, 1) if reduction <= ratio or reduction == 1)
 
 
-def _read_jpeg(data: bytes, jpeg: _Jpeg, reduction: int) -> Pixels:
+def _read_jpeg(data: bytes | bytearray, jpeg: _Jpeg, reduction: int) -> Pixels:
     # libjpeg fills what is missing with grey. In a scan 0xFF is always stuffed, so the first EOI in there is the end;
     # whether there is one shows fastest from behind.
     if data.rfind(b"\xff\xd9", jpeg.scan) < 0:
@@ -278,7 +283,7 @@ def _read_jpeg(data: bytes, jpeg: _Jpeg, reduction: int) -> Pixels:
 # All other formats, with Pillow
 
 
-def _open(data: bytes, name: str) -> tuple[ImageFile, Header]:
+def _open(data: bytes | bytearray, name: str) -> tuple[ImageFile, Header]:
     """The picture with its header read and its pixels not. A PNG's EXIF counts where it stands before the pixels."""
     picture = _open_with_pillow(_first_frame(data) if name == "GIF" else data, name)
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
@@ -290,14 +295,14 @@ def _open(data: bytes, name: str) -> tuple[ImageFile, Header]:
     return picture, _header(name, _swapped(picture.size, orientation), orientation)
 
 
-def _open_with_pillow(data: bytes, name: str) -> ImageFile:
+def _open_with_pillow(data: bytes | bytearray, name: str) -> ImageFile:
     # Pillow warns of odd files that it reads nevertheless. Set at each call and left so, as `warnings.catch_warnings`
     # confuses the filters of threads that overlap.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     return PIL.Image.open(BytesIO(data), formats=[name])
 
 
-def _first_frame(gif: bytes) -> bytes:
+def _first_frame(gif: bytes | bytearray) -> bytes | bytearray:
     """A GIF of only the first frame and its transparent colour.
 
     While it reads the header Pillow fills a canvas for the frames to come, of a size that nobody has checked.
@@ -322,7 +327,7 @@ def _tile_size(picture: ImageFile) -> tuple[int, int]:
     return 1, 1
 
 
-def _bits(data: bytes, picture: ImageFile) -> int:
+def _bits(data: bytes | bytearray, picture: ImageFile) -> int:
     """Bits of one stored sample, for the formats in which Pillow leaves something to do about them."""
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         return int(picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0])

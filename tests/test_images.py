@@ -582,3 +582,17 @@ def test_a_picture_that_pillow_warns_of_is_read_in_silence() -> None:
     with pytest.warns(UserWarning, match="APNG"):
         PIL.Image.open(BytesIO(_png(8, 2, [row], 1, frames))).load()
     np.testing.assert_array_equal(decode(_png(8, 2, [row], 1, frames)).rgb, [[[10, 20, 30]]])
+
+
+def test_a_body_as_torchserve_hands_it_over_is_not_changed(astronaut: bytes, shared) -> None:
+    for data in (astronaut, (shared / "images/odd/pillow_hopper_orientation_6.jpg").read_bytes(), encoded_gif()):
+        body = bytearray(data)
+        assert (decode(body).rgb == decode(data).rgb).all()
+        assert (decode(memoryview(data)).rgb == decode(data).rgb).all()
+        assert body == data
+
+
+def encoded_gif() -> bytes:
+    stream = BytesIO()
+    PIL.Image.new("P", (7, 5), 1).save(stream, "GIF")
+    return stream.getvalue()

@@ -15,7 +15,7 @@ def load(tmp_path: Path, text: str) -> ModelConfig:
 
 
 def test_a_model_without_a_file_has_the_defaults(tmp_path: Path) -> None:
-    assert ModelConfig.load(tmp_path, "m") == ModelConfig(serve=Serving(workers=0, batch_size=1, max_batch_delay=1))
+    assert ModelConfig.load(tmp_path, "m") == ModelConfig(serve=Serving(workers=0, batch_size=2, max_batch_delay=0))
 
 
 def test_fd1_is_packed_and_served_as_its_file_says() -> None:
@@ -44,7 +44,7 @@ def test_both_sections_may_be_left_out(tmp_path: Path) -> None:
         ("serve: {workers: -1}", "workers"),
         ("serve: {workers: true}", "workers"),
         ("serve: {batch_size: 0}", "batch_size"),
-        ("serve: {max_batch_delay: 0}", "max_batch_delay"),
+        ("serve: {max_batch_delay: -1}", "max_batch_delay"),
         ("- serve", "expected the keys"),
         ("serve: [", "m.yaml"),
     ],

@@ -100,17 +100,22 @@ def write(settings: Settings) -> Path:
 
     → its path. Raises BadSpec when the template cannot be read.
     """
-    template = settings.config_dir / "config.properties"
-    try:
-        lines = template.read_text("utf-8").splitlines()
-    except OSError as error:
-        raise BadSpec(f"cannot read {template}: {error.strerror}") from error
-    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.lstrip().startswith("#"))
-    properties = {key.strip(): value.strip() for key, value in pairs} | _properties(settings)
+    properties = template(settings) | _properties(settings)
     path = settings.run_dir / "config.properties"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{key}={_escape(value)}\n" for key, value in sorted(properties.items())), "ascii")
     return path
+
+
+def template(settings: Settings) -> dict[str, str]:
+    """The properties that are the same for every server. Raises BadSpec when their file cannot be read."""
+    path = settings.config_dir / "config.properties"
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except OSError as error:
+        raise BadSpec(f"cannot read {path}: {error.strerror}") from error
+    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.lstrip().startswith("#"))
+    return {key.strip(): value.strip() for key, value in pairs}
 
 
 def _properties(settings: Settings) -> dict[str, str]:

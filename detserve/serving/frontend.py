@@ -23,7 +23,7 @@ from typing import IO, NoReturn, Self
 import psutil
 
 from detserve.errors import ServerFailed
-from detserve.serving.config import Listener, Settings, write
+from detserve.serving.config import Listener, Settings, template, write
 from detserve.serving.java import find_java
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -190,6 +190,7 @@ def _server_home() -> Path:
 def _arguments(settings: Settings, home: Path) -> list[str]:
     # Java itself, not the command `torchserve`, whose pid file in /tmp lets no two servers run.
     return [
+        *template(settings).get("vmargs", "").split(),
         f"-Dmodel_server_home={home}",
         f"-Dlog4j.configurationFile={(settings.config_dir / 'log4j2.xml').as_uri()}",
         f"-DLOG_LOCATION={settings.logs}",
