@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from detserve.errors import RequestError
@@ -28,8 +28,6 @@ Row = Mapping[str, Any]
 
 class PictureHandler:
     """Answers pictures with detections: TorchServe calls `initialize` once in each worker, then `handle`."""
-
-    task: ClassVar[str]
 
     def initialize(self, context: Any) -> None:
         """Load the engine of this archive. Raises RuntimeError, the one kind whose message TorchServe logs whole."""

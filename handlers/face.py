@@ -5,5 +5,3 @@ from detserve.torchserve import PictureHandler
 
 class FaceHandler(PictureHandler):
     """Pictures → faces with five landmarks."""
-
-    task = "face"

@@ -5,5 +5,3 @@ from detserve.torchserve import PictureHandler
 
 class OcrHandler(PictureHandler):
     """Pictures → regions of text and what they say."""
-
-    task = "ocr"

@@ -5,5 +5,3 @@ from detserve.torchserve import PictureHandler
 
 class TextHandler(PictureHandler):
     """Pictures → regions of text."""
-
-    task = "text"

@@ -59,11 +59,11 @@ def test_an_archive_is_self_contained(tmp_path: Path) -> None:
     assert repack.main(["fd1", "--size", "64", "--out", str(tmp_path)]) == 0
     with zipfile.ZipFile(tmp_path / "fd1.mar") as mar:
         mar.extractall(tmp_path / "unpacked")
-    code = "import face, detserve; print(detserve.__file__, face.FaceHandler.task)"
+    code = "import face, detserve; print(detserve.__file__, face.FaceHandler.__base__.__module__)"
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path / "unpacked", capture_output=True, text=True, check=True
     )
-    assert ended.stdout.split() == [str(tmp_path / "unpacked/detserve/__init__.py"), "face"]
+    assert ended.stdout.split() == [str(tmp_path / "unpacked/detserve/__init__.py"), "detserve.torchserve"]
 
 
 def test_the_list_names_every_model_with_licence_and_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
