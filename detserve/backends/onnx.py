@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,14 @@ from detserve.detections import Pixels
 from detserve.spec import Source
 
 FILE = "network.onnx"
+
+
+def runtime() -> Any:
+    """The package onnxruntime, told beforehand not to report its use to its vendor nor to keep an id under HOME."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
 
 
 class Onnx(Backend):
@@ -31,8 +40,7 @@ class Onnx(Backend):
         """Whether the installed ONNX Runtime was built for CUDA."""
         if cls.missing():
             return False
-        import onnxruntime
-
+        onnxruntime = runtime()
         return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
     @classmethod
@@ -42,8 +50,7 @@ class Onnx(Backend):
 
     def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
         """Open a session on the worker's GPU if it has one and ONNX Runtime can use it, else on the CPU."""
-        import onnxruntime
-
+        onnxruntime = runtime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = device.threads
         options.inter_op_num_threads = 1

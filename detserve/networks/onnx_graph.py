@@ -58,8 +58,9 @@ class OnnxGraph:
 
     def reference(self, pixels: Pixels) -> Outputs:
         """The outputs as ONNX Runtime computes them from the graph as it stands, in fp32 on the CPU."""
-        import onnxruntime
+        from detserve.backends.onnx import runtime
 
+        onnxruntime = runtime()
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         with tempfile.TemporaryDirectory() as scratch:

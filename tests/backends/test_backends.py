@@ -1,5 +1,8 @@
 """All backends against each other, on one network with an answer that can be worked out by hand."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +18,8 @@ from detserve.detections import Detections
 from detserve.errors import BackendMissing, BadSpec
 from detserve.networks.preprocess import Preprocessed
 from detserve.spec import DetectorSpec, NetworkSpec, Outputs, Weights
+
+ROOT = Path(__file__).parents[2]
 
 
 class Halves(nn.Module):
@@ -127,3 +132,14 @@ def test_a_backend_that_is_not_there_says_what_to_install(monkeypatch: pytest.Mo
 def test_a_batch_of_none_cannot_be_planned() -> None:
     with pytest.raises(BadSpec, match="at least 1"):
         EnginePlan(precision="fp32", max_batch=0)
+
+
+def test_no_runtime_leaves_a_trace_in_the_home(tmp_path: Path) -> None:
+    """Two of them would keep an id there, for reports to their vendors."""
+    home = tmp_path / "home"
+    home.mkdir()
+    code = "from detserve.backends.onnx import runtime; runtime().get_device(); import openvino; openvino.Core()"
+    left_out = ("XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY")
+    environment = {key: value for key, value in os.environ.items() if key not in left_out}
+    subprocess.run([sys.executable, "-c", code], env=environment | {"HOME": str(home)}, check=True, cwd=ROOT)
+    assert list(home.rglob("*")) == []
