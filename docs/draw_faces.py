@@ -1,7 +1,7 @@
 """Make docs/faces.jpg: draw four portraits, send them to a running server, draw its answer on them.
 
 make serve
-.venv/bin/python docs/draw_faces.py
+.venv/bin/python -m docs.draw_faces
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import requests
 from numpy.typing import NDArray
+
+from detserve import drawing
 
 URL = "http://127.0.0.1:8080/predictions/fd1"
 PICTURE = Path(__file__).with_name("faces.jpg")
@@ -92,27 +94,13 @@ def draw_people() -> NDArray[np.uint8]:
     return np.clip(canvas + random.normal(0, 4, canvas.shape), 0, 255).astype(np.uint8)
 
 
-def draw_answer(bgr: NDArray[np.uint8], faces: list[dict[str, list[float]]]) -> None:
-    """Draw boxes, landmarks and confidences of a server's answer on the picture."""
-    for face in faces:
-        cx, cy, w, h = np.array(face["xywh_ratio"]) * (WIDTH, HEIGHT, WIDTH, HEIGHT)
-        corner = round(cx - w / 2), round(cy - h / 2)
-        cv2.rectangle(bgr, corner, (round(cx + w / 2), round(cy + h / 2)), (60, 200, 40), 2, cv2.LINE_AA)
-        label = f"{face['conf']:.2f}"
-        cv2.putText(
-            bgr, label, (corner[0], corner[1] - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (30, 110, 20), 2, cv2.LINE_AA
-        )
-        for x, y in np.array(face["landmarks_ratio"]).reshape(5, 2) * (WIDTH, HEIGHT):
-            cv2.circle(bgr, (round(x), round(y)), 4, (0, 90, 255), -1, cv2.LINE_AA)
-
-
 def main() -> None:
     """Draw, ask, draw the answer, write."""
-    bgr = np.ascontiguousarray(draw_people()[..., ::-1])
-    answer = requests.put(URL, data=cv2.imencode(".png", bgr)[1].tobytes(), timeout=30)
+    rgb = draw_people()
+    body = cv2.imencode(".png", rgb[..., ::-1])[1].tobytes()
+    answer = requests.put(URL, data=body, timeout=30)
     answer.raise_for_status()
-    draw_answer(bgr, answer.json())
-    cv2.imwrite(str(PICTURE), bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])
+    drawing.save(drawing.draw(rgb, answer.json()), PICTURE)
     print(f"{len(answer.json())} faces, {PICTURE.name} written")
 
 
