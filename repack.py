@@ -32,10 +32,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--sha256", nargs="+", help="refuse weights with another sum")
     add("--reader", metavar="MODEL", help="for OCR: the model that reads what --model finds")
     add("--reader-weights", nargs="+", metavar="PATH|URL", help="its weight file")
-    add("--backend", help="auto (default), openvino, onnx, torchscript or eager")
+    add("--backend", help="auto (default), tensorrt, openvino, onnx, torchscript or eager")
     add("--size", type=size, metavar="N|WxH", help="input of the network in pixels")
     add("--precision", help="fp32, bf16, fp16 or auto, as the backend has them")
     add("--max-batch", type=int, help="largest batch that the engine takes (8)")
+    add("--opt-batch", type=int, metavar="M", help="the batch that TensorRT optimises for (the largest)")
     add("--version", default="1.0", help="version of the model (1.0)")
     add("--set", action="append", metavar="KEY=VALUE", help="any other setting of the model, see --show")
     add("--split", choices=("lines", "words"), help="for OCR: what one object of the answer is (lines)")
@@ -114,7 +115,11 @@ def order(options: argparse.Namespace) -> Order:
         read=read,
         reduced_decode=not options.exact_decode,
         options={key: chosen[key] for key in ("split", "detect") if key in chosen},
-        **{key: chosen[key] for key in ("out", "backend", "precision", "max_batch", "version") if key in chosen},
+        **{
+            key: chosen[key]
+            for key in ("out", "backend", "precision", "max_batch", "opt_batch", "version")
+            if key in chosen
+        },
     )
 
 

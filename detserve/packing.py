@@ -53,6 +53,7 @@ class Order:
     backend: str = "auto"
     precision: str | None = None
     max_batch: int = 8
+    opt_batch: int = 0
     version: str = "1.0"
     reduced_decode: bool = True
     options: Mapping[str, str] = field(default_factory=dict)
@@ -64,7 +65,8 @@ def pack(order: Order) -> Path:
     Raises SetupError of some kind when anything does not hold; then nothing was written.
     """
     adapter = backends.find(order.backend)
-    plan = EnginePlan(precision=order.precision or adapter.precisions[0], max_batch=order.max_batch)
+    precision = order.precision or adapter.precisions[0]
+    plan = EnginePlan(precision=precision, max_batch=order.max_batch, opt_batch=order.opt_batch)
     if plan.precision not in adapter.precisions:
         choice = ", ".join(adapter.precisions)
         raise BackendMissing(f"backend {adapter.name} has no precision {plan.precision!r}; it has {choice}")
@@ -115,7 +117,7 @@ def _build(order: ModelOrder, adapter: type[Backend], plan: EnginePlan, folder: 
     with _step("checking it against the network"):
         device = Device(threads=torch.get_num_threads(), gpu=0 if torch.cuda.is_available() else None)
         engine = adapter(folder, spec, plan, device)
-        figures = parity.measure(source, engine, locate(GATE_PICTURES[spec.task]).read_bytes(), plan.max_batch)
+        figures = parity.measure(source, engine, locate(GATE_PICTURES[spec.task]).read_bytes(), plan)
     print(f"  {figures}", file=sys.stderr)
     figures.check(parity.bounds(plan.precision, spec.task))
     return Part(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detserve.backends.base import Backend
+from detserve.backends.base import Backend, EnginePlan
 from detserve.detections import Detections, Pixels
 from detserve.errors import EngineRejected
 from detserve.geometry import iou, nms
@@ -75,7 +75,9 @@ class Parity:
     def check(self, bounds: Bounds) -> None:
         """Raise EngineRejected when a figure is out of bounds, naming it."""
         faults = []
-        if not self.raw <= bounds.raw:  # Also when it is not a number.
+        if not np.isfinite(self.raw):
+            faults.append("its outputs are not finite")
+        elif self.raw > bounds.raw:
             faults.append(f"raw outputs differ by {self.raw:.2g} of their range (allowed {bounds.raw:g})")
         if self.unmatched:
             faults.append(f"{self.unmatched} of {self.detections} detections have no counterpart")
@@ -92,11 +94,19 @@ class Parity:
             )
 
 
-def measure(source: Source, engine: Backend, picture: bytes, max_batch: int) -> Parity:
+def batch_sizes(plan: EnginePlan) -> list[int]:
+    """The batches that an engine is checked with: one, the best, the largest, a prime between, and one to be split."""
+    primes = [n for n in range(2, plan.max_batch) if all(n % divisor for divisor in range(2, n))]
+    return sorted({1, *primes[-1:], plan.opt_batch, plan.max_batch, plan.max_batch + 1})
+
+
+def measure(source: Source, engine: Backend, picture: bytes, plan: EnginePlan) -> Parity:
     """Run both on a real picture of what the model is for, in batches of several sizes: a reader on the lines of it."""
     spec, image = source.spec, decode(picture)
     if isinstance(spec, ReaderSpec):
-        return _worst([_compare_reading(spec, source, engine, image.rgb[y1:y2, x1:x2]) for x1, y1, x2, y2 in LINES])
+        lines = [image.rgb[y1:y2, x1:x2] for x1, y1, x2, y2 in LINES]
+        alone = [_compare_reading(spec, source, engine, [line], [1]) for line in lines]
+        return _worst([*alone, _compare_reading(spec, source, engine, lines, batch_sizes(plan))])
     assert isinstance(spec, DetectorSpec), f"{spec.name} neither reads nor detects"
     letterbox = spec.letterbox(image.size)
     canvas = np.empty((letterbox.canvas[1], letterbox.canvas[0], 3), np.uint8)
@@ -104,16 +114,27 @@ def measure(source: Source, engine: Backend, picture: bytes, max_batch: int) -> 
     pair = np.stack([canvas, canvas[:, ::-1]])
     reference = source.reference(pair)
     # Inputs of any size are run one by one when they are served.
-    sizes = {1, 2} if spec.dynamic else {1, max_batch, max_batch + 1}
-    return _worst([_compare(spec, reference, engine, pair, n) for n in sorted(sizes)])
+    sizes = [1, 2] if spec.dynamic else batch_sizes(plan)
+    return _worst([_compare(spec, reference, engine, pair, n) for n in sizes])
 
 
-def _compare_reading(spec: ReaderSpec, source: Source, engine: Backend, text: Pixels) -> Parity:
-    canvas, _ = spec.place(text, spec.width(text.shape[1] / text.shape[0]))
-    wanted, got = source.reference(canvas[None]), engine(canvas[None])
-    raw = max((_relative(got[name], wanted[name]) for name in spec.outputs), key=_nan_is_worst)
-    (mine,), (other,) = spec.read(wanted), spec.read(got)
-    return Parity(raw, 1, int(mine.text != other.text), conf=abs(mine.confidence - other.confidence))
+def _compare_reading(
+    spec: ReaderSpec, source: Source, engine: Backend, lines: list[Pixels], sizes: list[int]
+) -> Parity:
+    """The lines at the width of the widest, in turn, in batches of those sizes."""
+    width = max(spec.width(line.shape[1] / line.shape[0]) for line in lines)
+    canvases = np.stack([spec.place(line, width)[0] for line in lines])
+    reference = source.reference(canvases)
+    wanted = spec.read(reference)
+    figures = []
+    for n in sizes:
+        turn = np.arange(n) % len(lines)
+        got = engine(canvases[turn])
+        raw = max((_relative(got[name], reference[name][turn]) for name in spec.outputs), key=_nan_is_worst)
+        for mine, other in zip((wanted[i] for i in turn), spec.read(got), strict=True):
+            conf = abs(mine.confidence - other.confidence)
+            figures.append(Parity(raw, len(lines), int(mine.text != other.text), conf=conf))
+    return _worst(figures)
 
 
 def _compare(spec: DetectorSpec, reference: Outputs, engine: Backend, pair: Pixels, n: int) -> Parity:

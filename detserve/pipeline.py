@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from detserve.backends.base import Backend
-from detserve.detections import Detections, Floats, Pixels
+from detserve.detections import Detections, Floats
+from detserve.detector import Detector, detector_spec
 from detserve.errors import RequestError
 from detserve.geometry import nms
 from detserve.images import decode
 from detserve.letterbox import Letterbox
 from detserve.options import Options
-from detserve.spec import DetectorSpec, Outputs
+from detserve.spec import DetectorSpec
 from detserve.text.order import reading
 
 if TYPE_CHECKING:
@@ -74,15 +75,14 @@ class _Placed:
 class BatchPipeline:
     """Inputs of one size: the pictures of a batch go through the engine together."""
 
-    def __init__(self, detector: Backend, max_pixels: int, reduced_decode: bool = True) -> None:
-        self.engine, self.spec = detector, detector_spec(detector)
+    def __init__(self, detector: Detector, max_pixels: int, reduced_decode: bool = True) -> None:
+        self.detector, self.spec = detector, detector.spec
         self.max_pixels = max_pixels
         self.enough = _inner_size(self.spec) if reduced_decode else None
 
     def __call__(self, items: Sequence[Item | RequestError]) -> list[Result]:
         """Decode and letterbox each picture, infer all, finish each."""
-        width, height = self.spec.size
-        batch = np.empty((len(items), height, width, 3), np.uint8)
+        batch = self.detector.batch(len(items))
         placed: list[_Placed | Result] = []
         count = 0
         for item in items:
@@ -93,7 +93,7 @@ class BatchPipeline:
         results = iter(self._detect(batch[:count], [entry for entry in placed if isinstance(entry, _Placed)]))
         return [next(results) if isinstance(entry, _Placed) else entry for entry in placed]
 
-    def _place(self, item: Item, canvas: Pixels) -> _Placed | Result:
+    def _place(self, item: Item, canvas: Any) -> _Placed | Result:
         data, options = item
         start = time.perf_counter()
         try:
@@ -101,25 +101,28 @@ class BatchPipeline:
         except RequestError as error:
             return Result(error, timings=Timings(decode=_ms_since(start)))
         letterbox = self.spec.letterbox(image.size)
-        letterbox.apply(image.rgb, canvas, self.spec.fill)
+        self.detector.draw(image.rgb, letterbox, canvas)
         return _Placed(letterbox, options, _ms_since(start))
 
-    def _detect(self, batch: Pixels, placed: list[_Placed]) -> list[Result]:
+    def _detect(self, batch: Any, placed: list[_Placed]) -> list[Result]:
         if not placed:
             return []
+        options = [picture.options for picture in placed]
         start = time.perf_counter()
-        outputs = self.engine(batch)
+        raw = self.detector.infer(batch, options)
         infer_ms = _ms_since(start)
         start = time.perf_counter()
-        candidates = self.spec.decode(outputs, [picture.options.conf for picture in placed])
-        found = [_finish(c, p.letterbox, p.options) for c, p in zip(candidates, placed, strict=True)]
+        found = [
+            _finish(d, p.letterbox, p.options) for d, p in zip(self.detector.found(raw, options), placed, strict=True)
+        ]
         post_ms = _ms_since(start)
+        maps = self.detector.maps(batch, raw) if any(picture.maps for picture in options) else {}
         return [
             Result(
                 detections,
                 picture.letterbox.picture,
                 Timings(picture.decode_ms, infer_ms, post_ms),
-                _maps(self.spec, outputs, i, picture.letterbox) if picture.options.maps else None,
+                _maps(maps, i, picture.letterbox) if picture.options.maps else None,
             )
             for i, (detections, picture) in enumerate(zip(found, placed, strict=True))
         ]
@@ -155,7 +158,7 @@ class ReadingPipeline:
         start = time.perf_counter()
         if options.detect:
             (candidates,) = self.spec.decode(outputs, [options.conf])
-            found = _finish(candidates, letterbox, options)
+            found = _finish(candidates[nms(candidates.boxes, candidates.scores, options.iou)], letterbox, options)
         else:
             found = _whole(image.size)
         post_ms = _ms_since(start)
@@ -163,7 +166,7 @@ class ReadingPipeline:
             start = time.perf_counter()
             found = self.reader(image.rgb, found[reading(found.quads)], options.split_words)
             infer_ms += _ms_since(start)
-        maps = _maps(self.spec, outputs, 0, letterbox) if options.maps and options.detect else None
+        maps = _maps(self.spec.maps(outputs), 0, letterbox) if options.maps and options.detect else None
         return Result(found, image.size, Timings(decode_ms, infer_ms, post_ms), maps)
 
 
@@ -171,15 +174,8 @@ def _inner_size(spec: DetectorSpec) -> Callable[[tuple[int, int]], tuple[int, in
     return lambda picture: spec.letterbox(picture).inner
 
 
-def detector_spec(engine: Backend) -> DetectorSpec:
-    """The spec of an engine that finds things."""
-    assert isinstance(engine.spec, DetectorSpec), f"{engine.spec.name} does not detect"
-    return engine.spec
-
-
-def _finish(candidates: Detections, letterbox: Letterbox, options: Options) -> Detections:
-    """Candidates in letterbox pixels → what is answered, in pixels of the upright picture, best first."""
-    found = candidates[nms(candidates.boxes, candidates.scores, options.iou)]
+def _finish(found: Detections, letterbox: Letterbox, options: Options) -> Detections:
+    """What was found, in letterbox pixels → what is answered, in pixels of the upright picture, best first."""
     found = letterbox.invert_detections(found)
     side = (found.boxes[:, 2:] - found.boxes[:, :2]).min(axis=1)
     # A box that lies in the padding alone is clipped to nothing: drop it whatever was asked.
@@ -187,9 +183,9 @@ def _finish(candidates: Detections, letterbox: Letterbox, options: Options) -> D
     return found[large_enough][: options.max_detections]
 
 
-def _maps(spec: DetectorSpec, outputs: Outputs, i: int, letterbox: Letterbox) -> dict[str, Floats]:
+def _maps(maps: Mapping[str, Floats], i: int, letterbox: Letterbox) -> dict[str, Floats]:
     """The score maps of picture i of a batch, the padding cut off."""
-    return {name: letterbox.cut(maps[i]) for name, maps in spec.maps(outputs).items()}
+    return {name: letterbox.cut(values[i]) for name, values in maps.items()}
 
 
 def _whole(size: tuple[int, int]) -> Detections:

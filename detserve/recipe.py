@@ -87,14 +87,15 @@ class Recipe:
 
     def pipeline(self, folder: Path, device: Device) -> Pipeline:
         """Load the engines of an unpacked archive. Raises BackendMissing when this machine cannot run them."""
+        from detserve.detector import detector
         from detserve.pipeline import BatchPipeline, ReadingPipeline
         from detserve.reading import Reader
 
-        detector = self.detect.engine(folder / ENGINE_FOLDER / "detect", device)
-        if not detector.spec.dynamic:
-            return BatchPipeline(detector, self.max_pixels, self.reduced_decode)
+        engine = self.detect.engine(folder / ENGINE_FOLDER / "detect", device)
+        if not engine.spec.dynamic:
+            return BatchPipeline(detector(engine), self.max_pixels, self.reduced_decode)
         reader = Reader(self.read.engine(folder / ENGINE_FOLDER / "read", device)) if self.read else None
-        return ReadingPipeline(detector, reader, self.max_pixels, self.reduced_decode)
+        return ReadingPipeline(engine, reader, self.max_pixels, self.reduced_decode)
 
 
 def _part(entry: Mapping[str, Any]) -> Part:

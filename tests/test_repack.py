@@ -87,8 +87,8 @@ def test_the_list_names_every_model_with_licence_and_accuracy(capsys: pytest.Cap
         (["fd1", "--weights", __file__, "--sha256", "1" * 64], "is not the file that was asked for"),
         (["fd1", "--weights", __file__], "not an ONNX file"),
         (["fd1", "--model", "yolov5s-face"], "needs --weights"),
-        (["fd1", "--trt", "1"], "no backend 'tensorrt'"),
-        (["fd1", "--trt", "0", "--fp16", "1"], "torchscript has no precision 'fp16'"),
+        (["fd1", "--trt", "1"], "backend tensorrt: this machine lacks an NVIDIA GPU"),
+        (["fd1", "--trt", "0", "--fp16", "1"], "torchscript: fp16 wants an NVIDIA GPU"),
         (["other"], "--model is needed"),
         (["td1", "--size", "3200"], "320 to 2560 pixels"),
         (["td1", "--size", "640x320"], "must be a square"),
@@ -171,7 +171,7 @@ def test_a_face_models_weights_given_to_craft_are_refused_by_name(
 def test_users_checkpoints_are_packed_for_every_backend(shared: Path, tmp_path: Path) -> None:
     from detserve import backends
 
-    for backend in backends.ADAPTERS:
+    for backend in backends.here():
         weights = shared / "weights/yolov5n-0.5.pt"
         options = [
             "--model",

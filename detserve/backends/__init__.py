@@ -8,6 +8,7 @@ from detserve.backends.base import Backend
 from detserve.errors import BackendMissing
 
 ADAPTERS = {
+    "tensorrt": "detserve.backends.tensorrt:TensorRT",
     "openvino": "detserve.backends.openvino:OpenVINO",
     "onnx": "detserve.backends.onnx:Onnx",
     "torchscript": "detserve.backends.torchscript:TorchScript",
@@ -30,6 +31,11 @@ def find(name: str) -> type[Backend]:
     return adapter
 
 
+def here() -> list[str]:
+    """The names of those that run on this machine."""
+    return [name for name in ADAPTERS if _adapter(name).missing() is None]
+
+
 def _adapter(name: str) -> type[Backend]:
     if name not in ADAPTERS:
         raise BackendMissing(f"no backend {name!r}; there are auto, {', '.join(ADAPTERS)}")
@@ -39,10 +45,10 @@ def _adapter(name: str) -> type[Backend]:
 
 
 def _by_speed() -> list[str]:
-    """On a GPU: ONNX Runtime if it was built for CUDA, then torch, which always is. Else as listed."""
+    """As listed; but on a GPU without TensorRT: ONNX Runtime if it was built for CUDA, then torch, which always is."""
     from detserve.backends.onnx import Onnx
     from detserve.backends.torch_device import gpu_count
 
     if gpu_count() == 0:
         return list(ADAPTERS)
-    return ["onnx", "torchscript", "eager"] if Onnx.on_gpu() else ["torchscript", "eager"]
+    return ["tensorrt", *(["onnx"] if Onnx.on_gpu() else []), "torchscript", "eager"]

@@ -17,14 +17,21 @@ from detserve.spec import ModelSpec, Source
 
 @dataclass(frozen=True, kw_only=True)
 class EnginePlan:
-    """What an engine is built for: one of its backend's precisions, and its largest batch."""
+    """What an engine is built for: one of its backend's precisions, its largest batch, and the one it is best at.
+
+    opt_batch: only TensorRT asks for it; 0 stands for the largest.
+    """
 
     precision: str
     max_batch: int
+    opt_batch: int = 0
 
     def __post_init__(self) -> None:
         if self.max_batch < 1:
             raise BadSpec(f"the largest batch must be at least 1, not {self.max_batch}")
+        if not 0 <= self.opt_batch <= self.max_batch:
+            raise BadSpec(f"the best batch must lie between 1 and the largest, {self.max_batch}, not {self.opt_batch}")
+        object.__setattr__(self, "opt_batch", self.opt_batch or self.max_batch)
 
 
 @dataclass(frozen=True, kw_only=True)

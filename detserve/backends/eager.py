@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from detserve.backends.base import Backend, Device, EnginePlan
-from detserve.detections import Pixels
+from detserve.backends.base import EnginePlan
+from detserve.backends.torch_device import TorchBackend, check_half, gpu_count, network_of
 from detserve.spec import NetworkSpec, Source
+
+if TYPE_CHECKING:
+    from detserve.backends.torch_device import Module
 
 FILE = "network.pt"
 
 
-class Eager(Backend):
-    """PyTorch without a compiler, on the worker's GPU if it has one. Its file is a plain state dict."""
+class Eager(TorchBackend):
+    """PyTorch without a compiler. Its file is a plain state dict."""
 
     name: ClassVar[str] = "eager"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
 
     @classmethod
     def missing(cls) -> str | None:
@@ -27,29 +28,25 @@ class Eager(Backend):
 
     @classmethod
     def build(cls, source: Source, plan: EnginePlan, folder: Path) -> None:
-        """Write the weights."""
+        """Write the weights, in fp32 always: they are rounded when they are loaded."""
         import torch
 
-        from detserve.backends.torch_device import network_of
-
+        if plan.precision != "fp32":
+            check_half(cls.name, gpu_count() > 0)
         torch.save(network_of(source, cls.name).network.state_dict(), folder / FILE)
 
-    def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
+    def load_module(self, folder: Path, plan: EnginePlan) -> Module:
         """Make the network and fill in the weights; nothing is unpickled but tensors."""
         import torch
 
-        from detserve.backends import torch_device
         from detserve.networks.preprocess import Preprocessed
 
-        self.device = torch_device.prepare(device)
         assert isinstance(self.spec, NetworkSpec), "build has made sure of it"
         network = self.spec.architecture()
         network.load_state_dict(torch.load(folder / FILE, weights_only=True))
-        self.module = Preprocessed(network, self.spec).to(self.device)
-        return 1 if self.device.type == "cpu" else plan.max_batch
-
-    def infer(self, batch: Pixels) -> list[NDArray[np.float32]]:
-        """Run at most `chunk` pictures."""
-        from detserve.backends import torch_device
-
-        return torch_device.run(self.module, batch, self.device)
+        half = plan.precision == "fp16"
+        # The pixels come with their channels last, and tensor cores want them so.
+        layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
+        network = network.to(self.device, torch.float16 if half else torch.float32)
+        network = network.to(memory_format=layout)  # type: ignore[call-overload]
+        return Preprocessed(network, self.spec, half).to(self.device)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from detserve.backends.base import Backend, Device, EnginePlan
-from detserve.detections import Pixels
+from detserve.backends.base import EnginePlan
+from detserve.backends.torch_device import TorchBackend, check_half, gpu_count, network_of
 from detserve.spec import Source
+
+if TYPE_CHECKING:
+    from detserve.backends.torch_device import Module
 
 FILE = "network.torchscript"
 
 
-class TorchScript(Backend):
-    """TorchScript, on the worker's GPU if it has one. torch 2.13 calls it deprecated; it is pinned, so it stays."""
+class TorchScript(TorchBackend):
+    """TorchScript. torch 2.13 calls it deprecated; it is pinned, so it stays."""
 
     name: ClassVar[str] = "torchscript"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
 
     @classmethod
     def missing(cls) -> str | None:
@@ -31,29 +33,23 @@ class TorchScript(Backend):
         """Trace the network with the batch left open, freeze it, write it."""
         import torch
 
-        from detserve.backends.torch_device import network_of
+        from detserve.networks.preprocess import Preprocessed
 
         network = network_of(source, cls.name)
+        if plan.precision != "fp32":
+            check_half(cls.name, gpu_count() > 0)
+            network = Preprocessed(copy.deepcopy(network.network).half(), network.spec, half=True)
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # It warns of its own age, and of sizes that it takes for constants.
             traced = torch.jit.trace(network, network.example(), check_trace=False)  # type: ignore[no-untyped-call]
             torch.jit.freeze(traced).save(folder / FILE)
 
-    def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
+    def load_module(self, folder: Path, plan: EnginePlan) -> Module:
         """Load, move and fuse. Fusing happens here: its result is made for this processor."""
         import torch
 
-        from detserve.backends import torch_device
-
-        self.device = torch_device.prepare(device)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             module = torch.jit.load(folder / FILE, map_location=self.device)  # type: ignore[no-untyped-call]
-            self.module = torch.jit.optimize_for_inference(module)
-        return 1 if self.device.type == "cpu" else plan.max_batch
-
-    def infer(self, batch: Pixels) -> list[NDArray[np.float32]]:
-        """Run at most `chunk` pictures."""
-        from detserve.backends import torch_device
-
-        return torch_device.run(self.module, batch, self.device)
+            fused: Module = torch.jit.optimize_for_inference(module)
+        return fused

@@ -73,6 +73,12 @@ class CenterFace(NetworkSpec, DetectorSpec):
         maps = [outputs[name] for name in self.outputs]
         return [self._decode_one(*(m[i] for m in maps), conf=threshold) for i, threshold in enumerate(conf)]
 
+    def head(self) -> nn.Module:
+        """The same decode in PyTorch."""
+        from detserve.networks.heads import CenterFaceHead
+
+        return CenterFaceHead(self)
+
     def maps(self, outputs: Outputs) -> dict[str, Floats]:
         """The map of scores."""
         return {"heatmap": outputs["heatmap"][:, 0]}

@@ -98,6 +98,12 @@ class Yolov5Face(NetworkSpec, DetectorSpec):
         chosen = [above & (picture == i) for i in range(len(conf))]
         return [Detections(boxes[rows], scores[rows], points[rows]) for rows in chosen]
 
+    def head(self) -> nn.Module:
+        """The same decode in PyTorch."""
+        from detserve.networks.heads import Yolov5FaceHead
+
+        return Yolov5FaceHead(self)
+
     def _decode_level(
         self, level: int, head: Floats, logit: NDArray[np.float64]
     ) -> tuple[NDArray[np.intp], Floats, Floats, Floats]:

@@ -16,29 +16,26 @@ INPUT = "pixels"
 OPSET = 17
 
 
-class Preprocessed(nn.Module):
-    """A network that takes pixels: uint8 RGB [n, height, width, 3] → the network's outputs.
+class Front(nn.Module):
+    """Preprocessing as a module: uint8 RGB [n, height, width, 3] → what the network was trained on.
 
-    Batches travel as bytes, a quarter of the size of floats, and the engine's runtime fuses the arithmetic
-    into its first layers.
+    half: float16 for a network that computes in it; the arithmetic before stays float32.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, network: nn.Module, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, half: bool = False) -> None:
         super().__init__()
-        self.network = network
-        self.spec = spec
+        self.half_input = half
         self.reverse = spec.channels == "BGR"
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", 1 / torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
         self.shifts = any(spec.mean)
         self.scales = any(value != 1 for value in spec.std)
-        self.eval()
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Uint8 [n, height, width, 3] → a tuple of float32 tensors in the order of the spec's outputs."""
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Uint8 [n, height, width, 3] → float [n, 3, height, width], its memory still ordered by pixels."""
         x = pixels.permute(0, 3, 1, 2).float()
         if self.reverse:
             x = x.flip(1)
@@ -46,7 +43,26 @@ class Preprocessed(nn.Module):
             x = x - self.mean
         if self.scales:
             x = x * self.scale
-        outputs: tuple[Tensor, ...] = self.network(x)
+        return x.half() if self.half_input else x
+
+
+class Preprocessed(nn.Module):
+    """A network that takes pixels: uint8 RGB [n, height, width, 3] → the network's outputs.
+
+    Batches travel as bytes, a quarter of the size of floats, and the engine's runtime fuses the arithmetic
+    into its first layers. half: see `Front`.
+    """
+
+    def __init__(self, network: nn.Module, spec: ModelSpec, half: bool = False) -> None:
+        super().__init__()
+        self.front = Front(spec, half)
+        self.network = network
+        self.spec = spec
+        self.eval()
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Uint8 [n, height, width, 3] → a tuple of tensors in the order of the spec's outputs."""
+        outputs: tuple[Tensor, ...] = self.network(self.front(pixels))
         return outputs
 
     def example(self) -> Tensor:

@@ -71,7 +71,7 @@ def build(name: str, folder: Path, spec: NetworkSpec = SPEC, precision: str = "f
     return adapter(folder, spec, plan, Device())
 
 
-@pytest.fixture(scope="module", params=list(backends.ADAPTERS))
+@pytest.fixture(scope="module", params=backends.here())
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backend:
     return build(request.param, tmp_path_factory.mktemp(request.param))
 
@@ -97,8 +97,9 @@ def test_a_batch_of_another_shape_or_kind_is_refused(engine: Backend, bad: np.nd
         engine(bad)
 
 
-# TorchScript counts its classes in each process: tests/test_repack.py packs with it in two.
-@pytest.mark.parametrize("name", [name for name in backends.ADAPTERS if name != "torchscript"])
+# TorchScript counts its classes in each process: tests/test_repack.py packs with it in two. No two builds of TensorRT's
+# are the same.
+@pytest.mark.parametrize("name", [name for name in backends.here() if name not in ("torchscript", "tensorrt")])
 def test_the_same_network_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         build(name, tmp_path / folder)
@@ -114,8 +115,8 @@ def test_openvino_computes_in_less_than_fp32(precision: str, tmp_path: Path) -> 
 
 
 def test_auto_takes_the_fastest_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    fastest = list(backends.ADAPTERS)[0 if not torch.cuda.is_available() else -1]
-    assert backends.find("auto").name == fastest
+    if not torch.cuda.is_available():
+        assert backends.find("auto").name == "openvino"
     monkeypatch.setattr(backends.find("openvino"), "missing", classmethod(lambda cls: "gone"))
     assert backends.find("auto").name != "openvino"
 
@@ -125,13 +126,23 @@ def test_a_backend_that_is_not_there_says_what_to_install(monkeypatch: pytest.Mo
         monkeypatch.setattr(f"detserve.backends.{module}.find_spec", lambda _: None)
         with pytest.raises(BackendMissing, match=f"pip install {package}"):
             backends.find(name)
-    with pytest.raises(BackendMissing, match="there are auto, openvino, onnx"):
+    with pytest.raises(BackendMissing, match="there are auto, tensorrt, openvino, onnx"):
         backends.find("tensorflow")
 
 
 def test_a_batch_of_none_cannot_be_planned() -> None:
     with pytest.raises(BadSpec, match="at least 1"):
         EnginePlan(precision="fp32", max_batch=0)
+    with pytest.raises(BadSpec, match="between 1 and the largest, 4, not 5"):
+        EnginePlan(precision="fp32", max_batch=4, opt_batch=5)
+    assert EnginePlan(precision="fp32", max_batch=4).opt_batch == 4
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+@pytest.mark.parametrize("name", ["eager", "torchscript"])
+def test_half_precision_of_torch_wants_a_gpu(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BackendMissing, match="fp16 wants an NVIDIA GPU"):
+        build(name, tmp_path, precision="fp16")
 
 
 def test_no_runtime_leaves_a_trace_in_the_home(tmp_path: Path) -> None:
