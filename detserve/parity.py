@@ -98,9 +98,7 @@ def measure(source: Source, engine: Backend, picture: bytes, max_batch: int) -> 
     if isinstance(spec, ReaderSpec):
         return _worst([_compare_reading(spec, source, engine, image.rgb[y1:y2, x1:x2]) for x1, y1, x2, y2 in LINES])
     assert isinstance(spec, DetectorSpec), f"{spec.name} neither reads nor detects"
-    letterbox = spec.letterbox(image.size)
-    canvas = np.empty((letterbox.canvas[1], letterbox.canvas[0], 3), np.uint8)
-    letterbox.apply(image.rgb, canvas, spec.fill)
+    canvas = spec.letterbox(image.size).laid(image.rgb, spec.fill)
     pair = np.stack([canvas, canvas[:, ::-1]])
     reference = source.reference(pair)
     # Inputs of any size are run one by one when they are served.

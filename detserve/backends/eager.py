@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detserve.backends.base import Backend, Device, EnginePlan
+from detserve.calibration import Calibration
 from detserve.detections import Pixels
 from detserve.spec import NetworkSpec, Source
 
@@ -26,7 +27,7 @@ class Eager(Backend):
         return None
 
     @classmethod
-    def build(cls, source: Source, plan: EnginePlan, folder: Path) -> None:
+    def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
         """Write the weights."""
         import torch
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detserve.backends.base import Backend, Device, EnginePlan
+from detserve.calibration import Calibration
 from detserve.detections import Pixels
 from detserve.spec import Source
 
@@ -27,7 +28,7 @@ class TorchScript(Backend):
         return None
 
     @classmethod
-    def build(cls, source: Source, plan: EnginePlan, folder: Path) -> None:
+    def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
         """Trace the network with the batch left open, freeze it, write it."""
         import torch
 
