@@ -34,7 +34,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--reader-weights", nargs="+", metavar="PATH|URL", help="its weight file")
     add("--backend", help="auto (default), tensorrt, openvino, onnx, torchscript or eager")
     add("--size", type=size, metavar="N|WxH", help="input of the network in pixels")
-    add("--precision", help="fp32, bf16, fp16 or auto, as the backend has them")
+    add("--precision", help="fp32, bf16, fp16, int8 or auto, as the backend has them")
+    add("--calibration", nargs="+", metavar="DIR", help="for int8: real pictures of the kind that will be served")
     add("--max-batch", type=int, help="largest batch that the engine takes (8)")
     add("--opt-batch", type=int, metavar="M", help="the batch that TensorRT optimises for (the largest)")
     add("--version", default="1.0", help="version of the model (1.0)")
@@ -114,6 +115,7 @@ def order(options: argparse.Namespace) -> Order:
         detect=detect,
         read=read,
         reduced_decode=not options.exact_decode,
+        calibration=several(chosen.get("calibration")),
         options={key: chosen[key] for key in ("split", "detect") if key in chosen},
         **{
             key: chosen[key]

@@ -1,4 +1,4 @@
-"""Milliseconds of one picture on every backend of this machine.
+"""Milliseconds of one picture on every backend of this machine; those of int8 are in benchmarks.precision.
 
 .venv/bin/python -m benchmarks.backends [MODEL] [SIZE]
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from detserve import backends, models
-from detserve.backends.base import Backend, Device, EnginePlan
+from detserve.backends.base import INT8, Backend, Device, EnginePlan
 from detserve.errors import BackendMissing
 from detserve.spec import Source
 from detserve.weights import locate
@@ -50,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         engines = {}
         for backend in backends.here():
-            for precision in backends.find(backend).precisions:
+            for precision in (each for each in backends.find(backend).precisions if each != INT8):
                 folder = Path(scratch, backend, precision)
                 folder.mkdir(parents=True)
                 with suppress(BackendMissing):  # torch in fp16 without a GPU

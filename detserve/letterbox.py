@@ -61,6 +61,12 @@ class Letterbox:
         else:
             inside[...] = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
 
+    def laid(self, rgb: Pixels, fill: int) -> Pixels:
+        """The same onto a new canvas, which is returned."""
+        canvas = np.empty((self.canvas[1], self.canvas[0], 3), np.uint8)
+        self.apply(rgb, canvas, fill)
+        return canvas
+
     def cut(self, canvas: Floats) -> Floats:
         """A map over the canvas, float32 [h, w] of any size → the part of it over the picture."""
         scale_x, scale_y = canvas.shape[1] / self.canvas[0], canvas.shape[0] / self.canvas[1]

@@ -13,7 +13,7 @@ from detserve.errors import BadSpec
 
 PACK_KEYS = (
     *("model", "weights", "sha256", "reader", "reader_weights", "backend", "size", "precision", "max_batch"),
-    *("conf", "iou", "split", "detect"),
+    *("calibration", "conf", "iou", "split", "detect"),
 )
 """The options of repack.py that the section `pack` may set."""
 

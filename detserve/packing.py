@@ -7,16 +7,17 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from detserve import archive, backends, models, parity
-from detserve.backends.base import Backend, Device, EnginePlan
+from detserve import agreement, archive, backends, models, parity
+from detserve.backends.base import INT8, Backend, Device, EnginePlan
+from detserve.calibration import Calibration
 from detserve.errors import BackendMissing, BadSpec
 from detserve.recipe import ENGINE_FOLDER, Part, Recipe
-from detserve.spec import ModelSpec, ReaderSpec
+from detserve.spec import ModelSpec, ReaderSpec, Source
 from detserve.weights import locate, sha256_of
 
 ROOT = Path(__file__).parent.parent
@@ -44,7 +45,8 @@ class ModelOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What to pack. detect and read: the models; precision: else the backend's default; options: see `Recipe`."""
+    """What to pack. detect and read: the models; precision: else the backend's default; calibration: pictures for
+    int8, as files, folders or globs; options: see `Recipe`."""
 
     name: str
     detect: ModelOrder
@@ -52,6 +54,7 @@ class Order:
     read: ModelOrder | None = None
     backend: str = "auto"
     precision: str | None = None
+    calibration: Sequence[str] = ()
     max_batch: int = 8
     opt_batch: int = 0
     version: str = "1.0"
@@ -71,11 +74,14 @@ def pack(order: Order) -> Path:
         choice = ", ".join(adapter.precisions)
         raise BackendMissing(f"backend {adapter.name} has no precision {plan.precision!r}; it has {choice}")
     task = _task(order)
+    calibration = _calibration(order, plan)
+    # A reader stays in floats: it is the smaller part of the time, and a wrong letter costs more than a shifted box.
+    read_plan = replace(plan, precision=adapter.precisions[0]) if calibration else plan
     with tempfile.TemporaryDirectory() as scratch:
         engines = Path(scratch, ENGINE_FOLDER)
         recipe = Recipe(
-            detect=_build(order.detect, adapter, plan, engines / "detect"),
-            read=_build(order.read, adapter, plan, engines / "read") if order.read else None,
+            detect=_build(order.detect, adapter, plan, engines / "detect", calibration),
+            read=_build(order.read, adapter, read_plan, engines / "read") if order.read else None,
             options=dict(order.options),
             reduced_decode=order.reduced_decode,
         )
@@ -103,7 +109,21 @@ def _task(order: Order) -> str:
     return "ocr"
 
 
-def _build(order: ModelOrder, adapter: type[Backend], plan: EnginePlan, folder: Path) -> Part:
+def _calibration(order: Order, plan: EnginePlan) -> Calibration | None:
+    """The pictures for int8. Raises BadSpec for int8 without pictures and for pictures without int8."""
+    if plan.precision == INT8 and not order.calibration:
+        raise BadSpec("--precision int8 needs --calibration DIR, real pictures of the kind that will be served")
+    if order.calibration and plan.precision != INT8:
+        raise BadSpec(f"--calibration is for --precision int8, not {plan.precision}; leave it out")
+    if not order.calibration:
+        return None
+    with _step("reading the pictures of --calibration"):
+        return Calibration.of(order.calibration)
+
+
+def _build(
+    order: ModelOrder, adapter: type[Backend], plan: EnginePlan, folder: Path, calibration: Calibration | None = None
+) -> Part:
     """Build the engine of one model in that folder and check it."""
     import torch
 
@@ -113,21 +133,43 @@ def _build(order: ModelOrder, adapter: type[Backend], plan: EnginePlan, folder: 
     with _step(f"loading {', '.join(path.name for path in weights)} into {spec.name}"):
         source = spec.source(*weights)
     with _step(f"building the engine: {adapter.name}, precision {plan.precision}"):
-        adapter.build(source, plan, folder)
-    with _step("checking it against the network"):
+        adapter.build(source, plan, folder, calibration)
         device = Device(threads=torch.get_num_threads(), gpu=0 if torch.cuda.is_available() else None)
         engine = adapter(folder, spec, plan, device)
-        figures = parity.measure(source, engine, locate(GATE_PICTURES[spec.task]).read_bytes(), plan)
-    print(f"  {figures}", file=sys.stderr)
-    figures.check(parity.bounds(plan.precision, spec.task))
+    figures = _agreement(source, engine, plan, device, calibration) if calibration else _parity(source, engine, plan)
     return Part(
         model=order.model,
         settings=spec.settings(),
         backend=adapter.name,
         plan=plan,
         weights_sha256=" ".join(map(sha256_of, weights)),
-        parity=figures.to_dict(),
+        parity=figures,
     )
+
+
+def _parity(source: Source, engine: Backend, plan: EnginePlan) -> Mapping[str, Any]:
+    """The figures of the gate on one photograph."""
+    spec = source.spec
+    with _step("checking it against the network"):
+        figures = parity.measure(source, engine, locate(GATE_PICTURES[spec.task]).read_bytes(), plan)
+    print(f"  {figures}", file=sys.stderr)
+    figures.check(parity.bounds(plan.precision, spec.task))
+    return figures.to_dict()
+
+
+def _agreement(
+    source: Source, engine: Backend, plan: EnginePlan, device: Device, calibration: Calibration
+) -> Mapping[str, Any]:
+    """The figures of the gate of int8, printed beside those of the same backend in fp32."""
+    pictures = len(calibration.pictures)
+    with _step(f"checking it against the network on {pictures} pictures"), tempfile.TemporaryDirectory() as scratch:
+        exact = replace(plan, precision="fp32")
+        engine.build(source, exact, Path(scratch))
+        engines = {"fp32": type(engine)(Path(scratch), source.spec, exact, device), INT8: engine}
+        figures = agreement.measure(source, engines, calibration)
+    print(agreement.table(figures), file=sys.stderr)
+    figures[INT8].check(source.spec.task)
+    return figures[INT8].to_dict()
 
 
 def _weights(spec: ModelSpec, order: ModelOrder) -> list[Path]:

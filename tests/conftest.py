@@ -25,3 +25,26 @@ def astronaut() -> bytes:
     package = find_spec("skimage")
     assert package is not None and package.submodule_search_locations, "pip install -r requirements/weights.txt"
     return (Path(package.submodule_search_locations[0]) / "data" / "astronaut.png").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def portraits(astronaut: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of twelve pictures with a face each: the photograph mirrored, in three sizes, in two brightnesses."""
+    import cv2
+    import numpy as np
+
+    folder = tmp_path_factory.mktemp("portraits")
+    whole = cv2.imdecode(np.frombuffer(astronaut, np.uint8), cv2.IMREAD_COLOR)
+    for i, cut in enumerate((whole, whole[:300, 80:400], whole[20:240, 120:330])):
+        for turned in (cut, cut[:, ::-1]):
+            for share in (1.0, 0.8):
+                name = f"{i}-{'mirrored' if turned is not cut else 'upright'}-{share}.png"
+                cv2.imwrite(str(folder / name), (turned * share).astype(np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nncf() -> None:
+    """Skips where there is no NNCF, which makes engines in int8."""
+    if find_spec("nncf") is None:
+        pytest.skip("pip install --no-deps -r requirements/int8.txt")

@@ -81,6 +81,11 @@ def test_the_list_names_every_model_with_licence_and_accuracy(capsys: pytest.Cap
         (["fd1", "--model", "nothing"], "no model 'nothing'"),
         (["fd1", "--backend", "nothing"], "no backend 'nothing'"),
         (["fd1", "--precision", "fp8"], "it has auto, fp32"),
+        (["fd1", "--precision", "int8"], "--precision int8 needs --calibration DIR"),
+        (["fd1", "--calibration", "."], "--calibration is for --precision int8, not auto"),
+        (["fd1", "--precision", "int8", "--backend", "onnx", "--calibration", "."], "onnx has no precision 'int8'"),
+        (["fd1", "--precision", "int8", "--calibration", "absent"], "no picture at absent"),
+        (["fd1", "--precision", "int8", "--calibration", "docs/faces.jpg"], "at least 10 are needed"),
         (["fd1", "--max-batch", "0"], "at least 1"),
         (["fd1", "--sha256", "0" * 64], "is not the file that was asked for"),
         (["fd1", "--weights", "absent.onnx"], "absent.onnx"),
@@ -118,7 +123,7 @@ def test_an_engine_that_disagrees_is_refused_with_its_figures(
 
     build = Onnx.build
 
-    def disturbed(source, plan, folder) -> None:
+    def disturbed(source, plan, folder, calibration) -> None:
         import copy
 
         other = copy.deepcopy(source)

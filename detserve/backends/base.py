@@ -10,9 +10,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from detserve.calibration import Calibration
 from detserve.detections import Pixels
 from detserve.errors import BadSpec
 from detserve.spec import ModelSpec, Source
+
+INT8 = "int8"
+"""The precision that is learnt from pictures, by whichever backend has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +69,11 @@ class Backend(ABC):
 
     @classmethod
     @abstractmethod
-    def build(cls, source: Source, plan: EnginePlan, folder: Path) -> None:
-        """Write the engine's files into that empty folder: the same bytes for the same input."""
+    def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
+        """Write the engine's files into that empty folder: the same bytes for the same input.
+
+        calibration: pictures to learn from, there for the precision INT8 and for no other.
+        """
 
     @abstractmethod
     def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from detserve.backends.base import EnginePlan
 from detserve.backends.torch_device import TorchBackend, check_half, gpu_count, network_of
+from detserve.calibration import Calibration
 from detserve.spec import NetworkSpec, Source
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Eager(TorchBackend):
         return None
 
     @classmethod
-    def build(cls, source: Source, plan: EnginePlan, folder: Path) -> None:
+    def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
         """Write the weights, in fp32 always: they are rounded when they are loaded."""
         import torch
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detserve.backends.base import Backend, Device, EnginePlan
+from detserve.calibration import Calibration
 from detserve.detections import Pixels
 from detserve.spec import Source
 
@@ -44,7 +45,7 @@ class Onnx(Backend):
         return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
     @classmethod
-    def build(cls, source: Source, plan: EnginePlan, folder: Path) -> None:
+    def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
         """Export the model; ONNX Runtime optimises it when it loads."""
         source.export(folder / FILE)
 

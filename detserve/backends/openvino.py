@@ -1,22 +1,37 @@
-"""The backend `openvino`: Intel's and AMD's processors at their best, in bf16 where they have it."""
+"""The backend `openvino`: Intel's and AMD's processors at their best, in bf16 where they have it, or in int8."""
 
 from __future__ import annotations
 
+import logging
+import sys
 import tempfile
+from contextlib import redirect_stdout
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detserve.backends.base import Backend, Device, EnginePlan
+from detserve.backends.base import INT8, Backend, Device, EnginePlan
+from detserve.calibration import Calibration
 from detserve.detections import Pixels
-from detserve.spec import Source
+from detserve.errors import BackendMissing
+from detserve.spec import ModelSpec, Source
 
 FILE = "network.xml"
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
-"""Precision → OpenVINO's name for it; "auto" gives no hint and takes bf16 where the processor has it."""
+"""Precision → OpenVINO's name for it; "auto" gives no hint and takes bf16 where the processor has it.
+So does "int8" for what stays in floats."""
+
+
+def runtime() -> Any:
+    """The package openvino, kept from the one by which it and NNCF report their use; that keeps an id under HOME."""
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    import openvino
+
+    return openvino
 
 
 class OpenVINO(Backend):
@@ -27,7 +42,7 @@ class OpenVINO(Backend):
     """
 
     name: ClassVar[str] = "openvino"
-    precisions: ClassVar[tuple[str, ...]] = ("auto", *HINTS)
+    precisions: ClassVar[tuple[str, ...]] = ("auto", *HINTS, INT8)
 
     @classmethod
     def missing(cls) -> str | None:
@@ -35,22 +50,21 @@ class OpenVINO(Backend):
         return None if find_spec("openvino") else "OpenVINO is not installed; pip install openvino"
 
     @classmethod
-    def build(cls, source: Source, plan: EnginePlan, folder: Path) -> None:
-        """Convert the model by way of ONNX. Weights stay fp32: the precision is chosen when it is loaded."""
-        import openvino
-
+    def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
+        """Convert the model by way of ONNX. Weights stay fp32, the precision being chosen at loading, but for int8."""
+        openvino = runtime()
         with tempfile.TemporaryDirectory() as scratch:
             source.export(Path(scratch) / "network.onnx")
             model = openvino.Core().read_model(Path(scratch) / "network.onnx")
-            # OpenVINO numbers what has no name as they come in this process: number them by their place instead.
-            for i, operation in enumerate(model.get_ordered_ops()):
-                operation.set_friendly_name(f"{operation.get_type_name()}_{i}")
+            _number(model)
+            if calibration:
+                model = _quantised(model, calibration, source.spec)
+                _number(model)
             openvino.save_model(model, folder / FILE, compress_to_fp16=False)
 
     def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
         """Compile for this processor, on that many threads."""
-        import openvino
-
+        openvino = runtime()
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
@@ -71,3 +85,25 @@ class OpenVINO(Backend):
         """Run one picture; the outputs are the request's own buffers."""
         results = self.request.infer({0: batch}, share_inputs=True, share_outputs=True)
         return [results[name] for name in self.spec.outputs]
+
+
+def _number(model: Any) -> None:
+    """Name the operations by their place: OpenVINO numbers what has no name as they come in this process."""
+    for i, operation in enumerate(model.get_ordered_ops()):
+        operation.set_friendly_name(f"{operation.get_type_name()}_{i}")
+
+
+def _quantised(model: Any, calibration: Calibration, spec: ModelSpec) -> Any:
+    """The model with convolutions in int8, their ranges those that the pictures have in it. Raises BackendMissing."""
+    try:
+        import nncf
+    except ImportError as error:
+        raise BackendMissing(
+            f"int8 needs the package {error.name!r}: pip install --no-deps -r requirements/int8.txt"
+        ) from None
+    nncf.set_log_level(logging.WARNING)
+    pictures = nncf.Dataset(calibration.pictures, lambda picture: calibration.canvas(picture, spec))
+    with redirect_stdout(StringIO()):  # its progress bars
+        return nncf.quantize(
+            model, pictures, subset_size=len(calibration.pictures), target_device=nncf.TargetDevice.CPU
+        )

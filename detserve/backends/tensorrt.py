@@ -9,10 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from detserve.backends.base import EnginePlan
-from detserve.backends.shapes import Shapes
+import numpy as np
+
+from detserve.backends.base import INT8, EnginePlan
+from detserve.backends.shapes import Shape, Shapes
 from detserve.backends.sidecar import Sidecar
 from detserve.backends.torch_device import TorchBackend, gpu_count
+from detserve.calibration import Calibration
 from detserve.errors import BackendMissing, EngineRejected
 from detserve.spec import ModelSpec, NetworkSpec, Source
 
@@ -35,7 +38,7 @@ class TensorRT(TorchBackend):
     """
 
     name: ClassVar[str] = "tensorrt"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", INT8)
 
     @classmethod
     def missing(cls) -> str | None:
@@ -50,9 +53,10 @@ class TensorRT(TorchBackend):
         return None
 
     @classmethod
-    def build(cls, source: Source, plan: EnginePlan, folder: Path) -> None:
+    def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
         """Convert the model for the GPU at hand, for all the shapes of `Shapes.of`. Takes minutes.
 
+        int8 is learnt by torch2trt from the calibration pictures, and what gains nothing from it stays in fp16.
         Raises EngineRejected, with TensorRT's own words, when it cannot.
         """
         import torch
@@ -60,8 +64,12 @@ class TensorRT(TorchBackend):
         os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # fp32 means fp32: TensorFloat-32 rounds as float16 does
         shapes = Shapes.of(source.spec, plan)
         print(f"by {conversion(source.spec)}, {shapes} ...", end=" ", flush=True, file=sys.stderr)
-        convert = _convert if conversion(source.spec) == "torch2trt" else _parse
-        module = convert(source, plan, shapes)
+        if conversion(source.spec) == "torch2trt":
+            module = _convert(source, plan, shapes, calibration)
+        elif calibration:
+            raise BackendMissing(f"{source.spec.name} goes through TensorRT's ONNX parser, without int8; take fp16")
+        else:
+            module = _parse(source, plan, shapes)
         torch.save(module.state_dict(), folder / FILE)
         Sidecar.of_machine(plan.precision, conversion(source.spec), shapes).write(folder / SIDECAR)
 
@@ -127,7 +135,36 @@ def conversion(spec: ModelSpec) -> str:
     return spec.conversion if isinstance(spec, NetworkSpec) else "onnx"
 
 
-def _convert(source: Source, plan: EnginePlan, shapes: Shapes) -> Any:
+class _CalibrationSet:
+    """The pictures as torch2trt's calibrator asks for them: by number, as a list of what the network takes.
+
+    Each is a whole batch of the best shape, which is the one that TensorRT calibrates with.
+    """
+
+    def __init__(self, calibration: Calibration, spec: ModelSpec, shape: Shape) -> None:
+        from detserve.networks.preprocess import Front
+
+        self.calibration, self.spec, self.shape = calibration, spec, shape
+        self.front = Front(spec).cuda()
+
+    def __len__(self) -> int:
+        return len(self.calibration.pictures) // self.shape.n or 1
+
+    def __getitem__(self, number: int) -> list[Tensor]:
+        import torch
+
+        pictures, n = self.calibration.pictures, self.shape.n
+        chosen = [pictures[(number * n + i) % len(pictures)] for i in range(n)]
+        canvas = np.full((n, self.shape.height, self.shape.width, 3), self.spec.fill, np.uint8)
+        for place, picture in zip(canvas, chosen, strict=True):
+            (drawn,) = self.calibration.canvas(picture, self.spec)
+            drawn = drawn[: self.shape.height, : self.shape.width]
+            place[: drawn.shape[0], : drawn.shape[1]] = drawn
+        self.kept = [self.front(torch.from_numpy(canvas).cuda()).contiguous()]  # TensorRT is given the address alone
+        return self.kept
+
+
+def _convert(source: Source, plan: EnginePlan, shapes: Shapes, calibration: Calibration | None) -> Any:
     """By torch2trt's converters. Its engines take floats only, so that normalisation stays in front of them."""
     import torch
     from torch2trt import torch2trt
@@ -136,6 +173,7 @@ def _convert(source: Source, plan: EnginePlan, shapes: Shapes) -> Any:
     from detserve.networks.preprocess import INPUT
 
     network = network_of(source, TensorRT.name).network.cuda().eval()
+    learnt = _CalibrationSet(calibration, source.spec, shapes.opt) if calibration else None
     try:
         with torch.no_grad():
             return torch2trt(
@@ -146,7 +184,9 @@ def _convert(source: Source, plan: EnginePlan, shapes: Shapes) -> Any:
                 min_shapes=[shapes.nchw(shapes.least)],
                 opt_shapes=[shapes.nchw(shapes.opt)],
                 max_shapes=[shapes.nchw(shapes.most)],
-                fp16_mode=plan.precision == "fp16",
+                fp16_mode=plan.precision != "fp32",
+                int8_mode=learnt is not None,
+                int8_calib_dataset=learnt,
             )
     except Exception as error:
         raise EngineRejected(

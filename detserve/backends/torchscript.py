@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from detserve.backends.base import EnginePlan
 from detserve.backends.torch_device import TorchBackend, check_half, gpu_count, network_of
+from detserve.calibration import Calibration
 from detserve.spec import Source
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class TorchScript(TorchBackend):
         return None
 
     @classmethod
-    def build(cls, source: Source, plan: EnginePlan, folder: Path) -> None:
+    def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
         """Trace the network with the batch left open, freeze it, write it."""
         import torch
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -58,6 +60,10 @@ class OnnxGraph:
 
     def reference(self, pixels: Pixels) -> Outputs:
         """The outputs as ONNX Runtime computes them from the graph as it stands, in fp32 on the CPU."""
+        return dict(zip(self.spec.outputs, self._session.run(list(self.spec.outputs), {INPUT: pixels}), strict=True))
+
+    @cached_property
+    def _session(self) -> Any:
         from detserve.backends.onnx import runtime
 
         onnxruntime = runtime()
@@ -65,10 +71,9 @@ class OnnxGraph:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         with tempfile.TemporaryDirectory() as scratch:
             self.export(Path(scratch) / "model.onnx")
-            session = onnxruntime.InferenceSession(
+            return onnxruntime.InferenceSession(
                 Path(scratch) / "model.onnx", options, providers=["CPUExecutionProvider"]
             )
-        return dict(zip(self.spec.outputs, session.run(list(self.spec.outputs), {INPUT: pixels}), strict=True))
 
 
 def _preprocessing(spec: ModelSpec, name: str, layout: str) -> tuple[list[NodeProto], list[TensorProto]]:

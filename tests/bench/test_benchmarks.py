@@ -4,10 +4,16 @@ import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 
-from benchmarks import ceiling, compare
+from benchmarks import ceiling, compare, precision
 from benchmarks.contestants import pack_plain
+from benchmarks.faces import Labelled, average_precision, mosaic
+from detserve import models
+from detserve.calibration import Calibration
+from detserve.weights import locate
 
 
 def test_the_load_generator_drives_an_empty_server_at_several_times_a_real_ones_rate() -> None:
@@ -56,3 +62,39 @@ def test_tables_are_of_medians_and_ratios() -> None:
     head, *rows = compare.single(results)
     assert rows[0][-1] == "1.50"
     assert len(list(compare.processors(results))) == 10
+
+
+def test_average_precision_is_the_area_under_the_envelope() -> None:
+    blank = np.zeros((100, 100, 3), np.uint8)
+    pictures = [Labelled(blank, np.array([[10.0, 10.0], [50.0, 50.0]])), Labelled(blank, np.empty((0, 2)))]
+    right, wrong, again = [0, 0, 20, 20, 0.9], [70, 70, 90, 90, 0.8], [5, 5, 15, 15, 0.7]
+    other = [45, 45, 55, 55, 0.6]
+    # Hits in the order of confidence: yes, no, no (found already), yes: precision 1 up to recall 1/2, then 2/4.
+    found = [np.array([other, right, again]), np.array([wrong])]
+    assert average_precision(found, pictures) == pytest.approx(0.5 * 1 + 0.5 * 2 / 4)
+    assert average_precision([np.array([right]), np.empty((0, 5))], pictures) == pytest.approx(0.5)
+
+
+def test_noses_stay_on_their_faces_in_mosaics_and_mirrors() -> None:
+    dot = np.zeros((200, 100, 3), np.uint8)
+    dot[95:105, 15:25] = 255
+    picture = mosaic([Labelled(dot, np.array([[20.0, 100.0]]))] * 4, 2).mirrored()
+    assert picture.pixels.shape == (800, 800, 3)
+    assert len(picture.noses) == 4
+    for x, y in picture.noses:
+        assert picture.pixels[int(y), int(x)].min() == 255
+
+
+@pytest.mark.usefixtures("nncf")
+def test_precisions_are_compared_on_the_same_pictures(
+    portraits: Path, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "ROUNDS", 1)
+    monkeypatch.setattr(precision, "CALLS", 3)
+    spec = models.find("centerface").override(size=(128, 128))
+    pixels = cv2.imdecode(np.frombuffer(astronaut, np.uint8), cv2.IMREAD_COLOR)
+    picture = Labelled(np.asarray(pixels, np.uint8), np.array([[225.0, 128.0]]))
+    source = spec.source(locate(spec.weights.origin))
+    table = precision.rows(source, [picture, picture.mirrored()], Calibration.of([str(portraits)]))
+    assert [row[:3] for row in table] == [["128x128", name, "100.00"] for name in ("fp32", "bf16", "int8")]
+    assert float(table[2][4]) < float(table[0][4]) / 2
