@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             signal.signal(number, _end)
     options = _parse(arguments)
     try:
-        serve(_settings(options), _models(options))
+        settings, models = _settings(options), _models(options)
+        serve(replace(settings, preload=models) if options.no_model_api else settings, models)
     except SetupError as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def serve(settings: Settings, models: dict[str, Serving]) -> None:
-    """Start TorchServe, register these models of the store, and stay until it ends.
+    """Start TorchServe, register these models of the store where it has not loaded them, and stay until it ends.
 
     Raises ServerFailed when it does not start, a model does not load, or it ends by itself.
     """
@@ -45,8 +46,9 @@ def serve(settings: Settings, models: dict[str, Serving]) -> None:
     print(f"Starting TorchServe with {', '.join(models)}", flush=True)
     with Frontend(settings) as frontend:
         management = Management(f"http://{LOOPBACK}:{settings.management_port}", settings.run_dir)
-        for name, model in models.items():
-            management.register(f"{name}.mar", name, model)
+        if settings.preload is None:
+            for name, model in models.items():
+                management.register(f"{name}.mar", name, model)
         workers = {name: management.wait_ready(name) for name in models}
         served = ", ".join(f"{name} ({count} worker{'s'[: count > 1]})" for name, count in workers.items())
         print(f"Ready in {time.monotonic() - begin:.1f} s: {served}\n{_hint(settings, models)}", flush=True)
@@ -107,6 +109,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--batch-size", type=int, help="most pictures a worker is given at once (from config/NAME.yaml)")
     add("--max-batch-delay", type=int, help="milliseconds a batch waits for others (from config/NAME.yaml)")
     add("--token-auth", choices=TOKEN_AUTH, default="auto", help="ask for tokens (auto: unless on loopback)")
+    add("--no-model-api", action="store_true", help="load the models at the start; nobody can register or remove any")
     return parser.parse_args(arguments)
 
 

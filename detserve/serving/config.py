@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 from typing import NamedTuple
 
 from detserve.errors import BadSpec
+from detserve.model_config import Serving
 
 CONFIG_DIR = Path(__file__).parents[2] / "config"
 LOOPBACK = "127.0.0.1"
@@ -32,7 +35,8 @@ class Settings:
 
     address: IPv4 address of inference, REST and gRPC; management and metrics stay on loopback. token_auth:
     None asks for tokens on every address but loopback. model_store: folder of the archives; run_dir: logs,
-    keys, effective configuration and unpacked archives. Raises BadSpec for what cannot be served on.
+    keys, effective configuration and unpacked archives. preload: models that TorchServe loads at its start, with the
+    API that registers and removes models off; None leaves it on. Raises BadSpec for what cannot be served on.
     """
 
     model_store: Path
@@ -44,6 +48,7 @@ class Settings:
     grpc_port: int = 7070
     grpc_management_port: int = 7071
     token_auth: bool | None = None
+    preload: Mapping[str, Serving] | None = None
     config_dir: Path = CONFIG_DIR
 
     def __post_init__(self) -> None:
@@ -101,6 +106,8 @@ def write(settings: Settings) -> Path:
     → its path. Raises BadSpec when the template cannot be read.
     """
     properties = template(settings) | _properties(settings)
+    if settings.preload is not None:
+        properties |= {"enable_model_api": "false", "model_snapshot": _snapshot(settings.preload, properties)}
     path = settings.run_dir / "config.properties"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{key}={_escape(value)}\n" for key, value in sorted(properties.items())), "ascii")
@@ -133,6 +140,26 @@ def _properties(settings: Settings) -> dict[str, str]:
         "allowed_urls": rf"file://{archives}/[^/]+\.mar",
         "metrics_config": str(settings.config_dir / "metrics.yaml"),
     }
+
+
+def _snapshot(models: Mapping[str, Serving], properties: Mapping[str, str]) -> str:
+    """TorchServe's JSON of models to restore. Of its two ways to load at the start the one that takes a delay of 0."""
+    entries = {}
+    for name, serving in models.items():
+        entries[name] = {
+            # The version is a label here: what counts stands in the archive.
+            "1.0": {
+                "defaultVersion": True,
+                "marName": f"{name}.mar",
+                "minWorkers": serving.worker_count,
+                "maxWorkers": serving.worker_count,
+                "batchSize": serving.batch_size,
+                "maxBatchDelay": serving.max_batch_delay,
+                "responseTimeout": int(properties["default_response_timeout"]),
+                "startupTimeout": int(properties["default_startup_timeout"]),
+            }
+        }
+    return json.dumps({"name": "serve", "modelCount": len(entries), "models": entries})
 
 
 def _escape(value: str) -> str:
