@@ -13,6 +13,7 @@ from types import FrameType
 from zipfile import is_zipfile
 
 from detserve.errors import BadArchive, ServerFailed, SetupError
+from detserve.integrity import check_sum
 from detserve.model_config import ModelConfig, Serving
 from detserve.serving.config import LOOPBACK, Settings
 from detserve.serving.frontend import ENDING, Frontend
@@ -74,6 +75,7 @@ def _models(options: argparse.Namespace) -> dict[str, Serving]:
             raise ServerFailed(f"no {archive}: make model_store/{name}.mar, or python repack.py {name}")
         if not is_zipfile(archive):  # TorchServe would take it, and look for a handler in an empty folder
             raise BadArchive(f"{archive} is no archive: python repack.py {name} makes it anew")
+        check_sum(archive)
     given = {key: getattr(options, key) for key in ("workers", "batch_size", "max_batch_delay")}
     changes = {key: value for key, value in given.items() if value is not None}
     return {name: replace(ModelConfig.load(ROOT / "config", name).serve, **changes) for name in names}
