@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -116,6 +115,8 @@ def write(settings: Settings) -> Path:
         properties |= {"enable_model_api": "false", "model_snapshot": _snapshot(settings.preload, properties)}
     path = settings.run_dir / "config.properties"
     path.parent.mkdir(parents=True, exist_ok=True)
+    if settings.tokens:
+        settings.key_file.touch(mode=0o600)  # TorchServe shuts it to others only after it has written the keys
     path.write_text("".join(f"{key}={_escape(value)}\n" for key, value in sorted(properties.items())), "ascii")
     return path
 
@@ -132,7 +133,6 @@ def template(settings: Settings) -> dict[str, str]:
 
 
 def _properties(settings: Settings) -> dict[str, str]:
-    archives = re.escape(settings.model_store.as_posix()).replace(",", ".")  # a comma would end the pattern
     return {
         "inference_address": f"http://{settings.address}:{settings.port}",
         "management_address": f"http://{LOOPBACK}:{settings.management_port}",
@@ -144,7 +144,6 @@ def _properties(settings: Settings) -> dict[str, str]:
         "disable_token_authorization": str(not settings.tokens).lower(),
         "token_expiration_min": str(settings.token_minutes),
         "model_store": str(settings.model_store),
-        "allowed_urls": rf"file://{archives}/[^/]+\.mar",
         "metrics_config": str(settings.config_dir / "metrics.yaml"),
     }
 

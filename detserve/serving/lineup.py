@@ -10,6 +10,7 @@ from pathlib import Path
 from zipfile import is_zipfile
 
 from detserve.errors import BadArchive, ServerFailed, SetupError
+from detserve.integrity import check_sum
 from detserve.model_config import ModelConfig, Serving
 from detserve.serving.health import Roster
 from detserve.serving.management import Management
@@ -29,8 +30,8 @@ class Lineup:
     def add(self, archive: Path, config_dir: Path, changes: Mapping[str, int]) -> None:
         """Take NAME.mar in, served as config/NAME.yaml says but for these changes.
 
-        Raises ServerFailed where there is no such file, BadArchive for one that is no archive, BadSpec for a faulty
-        YAML.
+        Raises ServerFailed where there is no such file, BadArchive for one that is none or was changed,
+        BadSpec for a faulty YAML.
         """
         name = archive.stem
         with self._guard(name):
@@ -38,6 +39,7 @@ class Lineup:
                 raise ServerFailed(f"no {archive}: make model_store/{name}.mar, or python repack.py {name}")
             if not is_zipfile(archive):  # TorchServe would take it, and look for a handler in an empty folder
                 raise BadArchive(f"{archive} is no archive: python repack.py {name} makes it anew")
+            check_sum(archive)
             self.models[name] = replace(ModelConfig.load(config_dir, name).serve, **changes)
 
     def check(self) -> None:

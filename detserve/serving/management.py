@@ -33,7 +33,7 @@ def read_key(run_dir: Path, kind: Kind) -> str | None:
 def _keys(run_dir: Path) -> Any:
     try:
         return json.loads((run_dir / "key_file.json").read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # none is asked for, or TorchServe has not written them yet
         return None
 
 

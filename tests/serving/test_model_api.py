@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from urllib.parse import quote
 
+import grpc
 import pytest
 import requests
 
-from detserve.errors import ServerFailed
 from detserve.model_config import Serving
 from detserve.serving.config import Settings, write
 from detserve.serving.frontend import Frontend
@@ -21,6 +22,110 @@ from detserve.serving.management import Management
 from tests.serving.conftest import Served, free_ports, write_archive
 
 Serve = Callable[..., Served]
+
+
+# On: archives of the store by their names, and nothing else
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A server with the API on; beside its store, "outside" has an archive and what it unpacks to."""
+    folder = tmp_path_factory.mktemp("opened")
+    write_archive(folder / "store", "echo")
+    write_archive(folder / "outside", "echo")
+    (folder / "outside" / "echo.mar").rename(folder / "outside" / "evil.mar")
+    zipfile.ZipFile(folder / "outside" / "evil.mar").extractall(folder / "outside" / "evil")
+    (folder / "store" / "elsewhere").symlink_to(folder / "outside")
+    (folder / "store" / "linked.mar").symlink_to(folder / "outside" / "evil.mar")
+    settings = Settings(model_store=folder / "store", run_dir=folder / "run", **free_ports())
+    with Frontend(settings):
+        yield settings
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    "trick",
+    [
+        "file:///etc/passwd",
+        "http://127.0.0.1:{web}/evil.mar",
+        "https://127.0.0.1:{web}/evil.mar",
+        "http://127.0.0.1:{web}/?file://{store}/evil.mar",
+        "ftp://127.0.0.1:{web}/evil.mar",
+        "s3://bucket/evil.mar",
+        "../outside/evil.mar",
+        "%2e%2e/outside/evil.mar",
+        "{store}/../outside/evil.mar",
+        "{outside}/evil.mar",
+        "file:{outside}/evil.mar",
+        "fil://{outside}/evil.mar",
+        "file://{outside}/evil.mar",
+        "file://{store}/../outside/evil.mar",
+        "file://{store}/%2e%2e/outside/evil.mar",
+        "file://{store}/%2e%2e%2foutside%2fevil.mar",
+        "FILE://{store}/%2E%2E%2Foutside%2Fevil.mar",
+        "file://localhost{store}/evil.mar",
+        "file://{store}/elsewhere/evil.mar",
+        "elsewhere/evil.mar",
+        "file://{store}/echo.mar",
+        "file://{store}/%65cho.mar",
+        "file://{store}/echo.mar?version=evil.mar",
+        "file://{store}/echo.mar#evil.mar",
+        "echo.mar?version=1",
+        "echo.mar%00.mar",
+    ],
+)
+def test_tricks_with_urls_are_refused(trick: str, opened: Settings, web: Web) -> None:
+    before = sorted(opened.model_store.iterdir())
+    outside = opened.model_store.parent / "outside"
+    url = trick.format(web=web.port, store=opened.model_store, outside=outside)
+    models = f"http://127.0.0.1:{opened.management_port}/models"
+    answer = requests.post(f"{models}?model_name=trick&url={quote(url, safe='')}", timeout=20)
+    assert answer.status_code == 404, answer.text
+    assert answer.json()["type"] == "ModelNotFoundException"
+    assert requests.get(models, timeout=10).json()["models"] == []
+    assert sorted(opened.model_store.iterdir()) == before  # nothing was copied there
+    assert web.asked == []
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("url", ["{outside}/evil", "linked.mar"])
+def test_what_torchserve_takes_nevertheless(url: str, opened: Settings) -> None:
+    """A folder of this machine, and a link in the store: docs/security.md says so, and that --no-model-api helps."""
+    models = f"http://127.0.0.1:{opened.management_port}/models"
+    path = url.format(outside=opened.model_store.parent / "outside")
+    answer = requests.post(f"{models}?model_name=taken&url={quote(path, safe='')}", timeout=20)
+    assert answer.status_code == 200, "docs/security.md can be mended"
+    assert requests.delete(f"{models}/taken", timeout=20).status_code == 200
+
+
+class Web:
+    """A web server that notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        web = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                web.asked.append(self.path)
+                self.send_error(404)
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_port
+
+    def __enter__(self) -> Web:
+        Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with Web() as web:
+        yield web
 
 
 # Off: models are loaded at the start
@@ -65,6 +170,13 @@ def test_nothing_can_be_registered_or_removed(closed: Settings) -> None:
     ):
         answer = requests.request(method, url, timeout=10)
         assert (answer.status_code, answer.json()["type"]) == (405, "MethodNotAllowedException"), url
+    # An UnregisterModelRequest whose first field, the name, is "echo".
+    with grpc.insecure_channel(f"127.0.0.1:{closed.grpc_management_port}") as channel:
+        call = channel.unary_unary("/org.pytorch.serve.grpc.management.ManagementAPIsService/UnregisterModel")
+        with pytest.raises(grpc.RpcError) as refused:
+            call(b"\x0a\x04echo", timeout=10)
+    assert refused.value.code() == grpc.StatusCode.PERMISSION_DENIED
+    assert refused.value.details().startswith("Model API disabled")
     assert {model["modelName"] for model in requests.get(models, timeout=10).json()["models"]} == {"echo", "second"}
 
 
