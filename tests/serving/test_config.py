@@ -53,6 +53,15 @@ def test_nobody_else_can_read_the_keys_at_any_moment(plain: Settings) -> None:
     assert plain.key_file.stat().st_mode & 0o777 == 0o600
 
 
+def test_the_metrics_may_be_asked_from_elsewhere_and_a_token_last_longer(plain: Settings) -> None:
+    written = properties(replace(plain, metrics_address=OPEN, token_minutes=1440))
+    assert (written["metrics_address"], written["inference_address"]) == (
+        "http://0.0.0.0:8082",
+        "http://127.0.0.1:8080",
+    )
+    assert (written["disable_token_authorization"], written["token_expiration_min"]) == ("true", "1440")
+
+
 @pytest.mark.parametrize(
     ("address", "told", "tokens"),
     [
@@ -90,6 +99,8 @@ def test_torchserve_knows_every_key(plain: Settings) -> None:
         ({"address": "localhost"}, "'localhost' is no IPv4 address"),
         ({"address": "::1"}, "no IPv4 address"),
         ({"metrics_port": 8080}, "--port and --metrics-port are both 8080"),
+        ({"metrics_address": "metrics.example"}, "'metrics.example' is no IPv4 address"),
+        ({"token_minutes": 0}, "--token-minutes must be at least 1, not 0"),
         ({"grpc_port": 0}, "--grpc-port must lie between 1 and 65534"),
         ({"port": 65535}, "--port must lie"),
         ({"run_dir": Path("/" + "long" * 30)}, "too long for the workers' sockets"),
