@@ -29,7 +29,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("name", nargs="?", help="name of the archive and of the served model, fd1 for instance")
     add("--model", help="a model of --list, or your own as package.module:NAME")
     add("--weights", nargs="+", metavar="PATH|URL", help="weight file; default: the model's own, see --list")
-    add("--sha256", nargs="+", help="refuse weights with another sum")
+    add("--sha256", nargs="+", help="refuse weights, or with --verify an archive, of another sum")
     add("--reader", metavar="MODEL", help="for OCR: the model that reads what --model finds")
     add("--reader-weights", nargs="+", metavar="PATH|URL", help="its weight file")
     add("--backend", help="auto (default), tensorrt, openvino, onnx, torchscript or eager")
@@ -51,11 +51,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--list", action="store_true", help="show the models, their weights, licences and accuracy")
     add("--show", type=Path, metavar="FILE.mar", help="show what an archive holds")
+    add("--verify", type=Path, metavar="FILE.mar", help="check an archive: its sum, every file in it, and no other")
     add("--trt", choices="01", help=argparse.SUPPRESS)
     add("--fp16", nargs="?", choices="01", const="1", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if not (options.name or options.list or options.show):
-        parser.error("a NAME is needed, fd1 for instance; or --list, or --show FILE.mar")
+    if not (options.name or options.list or options.show or options.verify):
+        parser.error("a NAME is needed, fd1 for instance; or --list, --show FILE.mar, --verify FILE.mar")
     # The spellings of older repack scripts.
     if options.trt:
         options.backend = "tensorrt" if options.trt == "1" else "torchscript"
@@ -88,6 +89,16 @@ def show_archive(path: Path) -> None:
     for name, length in found.files.items():
         if not name.startswith("detserve/"):
             print(f"{length:>12,}  {name}")
+
+
+def verify_archive(path: Path, sha256: Sequence[str] | None) -> None:
+    """Print the sum of an archive that is whole and as it was packed, and what the sum was compared with."""
+    from detserve import integrity
+
+    beside = integrity.sum_beside(path)
+    found = integrity.verify(path, sha256[0] if sha256 else None)
+    compared = [*(["--sha256"] if sha256 else []), *([beside.name] if beside.is_file() else [])]
+    print(f"{found}  {path}\nas packed; the sum agrees with {' and '.join(compared) or 'nothing: none was given'}")
 
 
 def order(options: argparse.Namespace) -> Order:
@@ -160,6 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             show_models()
         elif options.show:
             show_archive(options.show)
+        elif options.verify:
+            verify_archive(options.verify, options.sha256)
         else:
             from detserve.packing import pack
 

@@ -1,4 +1,4 @@
-"""Serve the archives of the model store with TorchServe, in the foreground: `python serve.py [NAME ...]`."""
+"""Serve the archives of the model store with TorchServe, in the foreground: `python serve.py [NAME[=WORKERS] ...]`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from zipfile import is_zipfile
 
-from detserve.errors import BadArchive, ServerFailed, SetupError
-from detserve.model_config import ModelConfig, Serving
+from detserve.errors import BadSpec, ServerFailed, SetupError
 from detserve.serving.config import LOOPBACK, Settings
 from detserve.serving.frontend import ENDING, Frontend
+from detserve.serving.lineup import Lineup
 from detserve.serving.management import Management
 
 ROOT = Path(__file__).parent
@@ -29,52 +28,63 @@ def main(arguments: Sequence[str] | None = None) -> int:
             signal.signal(number, _end)
     options = _parse(arguments)
     try:
-        serve(_settings(options), _models(options))
+        settings, lineup = _settings(options), _lineup(options)
+        serve(replace(settings, preload=dict(lineup.models)) if options.no_model_api else settings, lineup)
     except SetupError as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def serve(settings: Settings, models: dict[str, Serving]) -> None:
-    """Start TorchServe, register these models of the store, and stay until it ends.
+def serve(settings: Settings, lineup: Lineup) -> None:
+    """Start TorchServe, register these models of the store where it has not loaded them, and stay until it ends.
 
     Raises ServerFailed when it does not start, a model does not load, or it ends by itself.
     """
     begin = time.monotonic()
-    print(f"Starting TorchServe with {', '.join(models)}", flush=True)
+    print(f"Starting TorchServe with {', '.join(lineup.models)}", flush=True)
     with Frontend(settings) as frontend:
         management = Management(f"http://{LOOPBACK}:{settings.management_port}", settings.run_dir)
-        for name, model in models.items():
-            management.register(f"{name}.mar", name, model)
-        workers = {name: management.wait_ready(name) for name in models}
+        workers = lineup.start(management, registered=settings.preload is not None)
         served = ", ".join(f"{name} ({count} worker{'s'[: count > 1]})" for name, count in workers.items())
-        print(f"Ready in {time.monotonic() - begin:.1f} s: {served}\n{_hint(settings, models)}", flush=True)
+        left_out = f"; left out: {', '.join(lineup.broken)}" if lineup.broken else ""
+        print(f"Ready in {time.monotonic() - begin:.1f} s: {served}{left_out}\n{_hint(settings, workers)}", flush=True)
         frontend.wait()
 
 
-def _hint(settings: Settings, models: dict[str, Serving]) -> str:
+def _hint(settings: Settings, models: Iterable[str]) -> str:
     host = LOOPBACK if settings.address == "0.0.0.0" else settings.address
     token, keys = "", ""
     if settings.tokens:
         token = '-H "Authorization: Bearer $KEY" '
-        keys = f"\nRequests need a key, which expires after an hour: inference.key in {settings.key_file}"
+        keys = f"\nRequests need a key, good for {settings.token_minutes} minutes: inference.key in {settings.key_file}"
     return f"Try: curl {token}-T img.jpg http://{host}:{settings.port}/predictions/{next(iter(models))}{keys}"
 
 
-def _models(options: argparse.Namespace) -> dict[str, Serving]:
+def _lineup(options: argparse.Namespace) -> Lineup:
     store: Path = options.model_store
-    names = options.names or sorted(archive.stem for archive in store.glob("*.mar"))
-    if not names:
+    models = dict(options.models or sorted((archive.stem, None) for archive in store.glob("*.mar")))
+    if not models:
         raise ServerFailed(f"no archive in {store}: python repack.py fd1 makes {store / 'fd1.mar'}")
-    for name in names:
-        if not (archive := store / f"{name}.mar").is_file():
-            raise ServerFailed(f"no {archive}: make model_store/{name}.mar, or python repack.py {name}")
-        if not is_zipfile(archive):  # TorchServe would take it, and look for a handler in an empty folder
-            raise BadArchive(f"{archive} is no archive: python repack.py {name} makes it anew")
-    given = {key: getattr(options, key) for key in ("workers", "batch_size", "max_batch_delay")}
-    changes = {key: value for key, value in given.items() if value is not None}
-    return {name: replace(ModelConfig.load(ROOT / "config", name).serve, **changes) for name in names}
+    if len(models) < len(options.models):
+        raise BadSpec(f"a model is named twice: {' '.join(name for name, _ in options.models)}")
+    lineup = Lineup(options.tolerate_broken)
+    for name, workers in models.items():
+        given = {key: getattr(options, key) for key in ("workers", "batch_size", "max_batch_delay")}
+        if workers is not None:
+            given["workers"] = workers
+        changes = {key: value for key, value in given.items() if value is not None}
+        lineup.add(store / f"{name}.mar", ROOT / "config", changes)
+    lineup.check()
+    return lineup
+
+
+def _model(text: str) -> tuple[str, int | None]:
+    """'fd1=2' → ("fd1", 2), 'fd1' → ("fd1", None)."""
+    name, sign, workers = text.partition("=")
+    if not name or (sign and not workers.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME or NAME=WORKERS, fd1=2 for instance")
+    return name, int(workers) if sign else None
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -87,18 +97,27 @@ def _settings(options: argparse.Namespace) -> Settings:
         metrics_port=options.metrics_port,
         grpc_port=options.grpc_port,
         grpc_management_port=options.grpc_management_port,
+        metrics_address=options.metrics_address,
         token_auth=TOKEN_AUTH[options.token_auth],
+        token_minutes=options.token_minutes,
     )
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="serve.py", description="Serve archives of the model store with TorchServe.")
     add = parser.add_argument
-    add("names", nargs="*", metavar="NAME", help="models to serve, NAME.mar each (all of the model store)")
+    add(
+        "models",
+        nargs="*",
+        type=_model,
+        metavar="NAME[=WORKERS]",
+        help="models to serve, NAME.mar each (all there are)",
+    )
     add("--address", default=LOOPBACK, help="IPv4 address of inference; any but loopback asks for tokens (%(default)s)")
     add("--port", type=int, default=8080, help="inference (%(default)s)")
     add("--management-port", type=int, default=8081, help="management, on loopback only (%(default)s)")
-    add("--metrics-port", type=int, default=8082, help="Prometheus metrics, on loopback only (%(default)s)")
+    add("--metrics-port", type=int, default=8082, help="Prometheus metrics (%(default)s)")
+    add("--metrics-address", default=LOOPBACK, help="IPv4 address of the metrics, which need no token (%(default)s)")
     add("--grpc-port", type=int, default=7070, help="inference over gRPC (%(default)s)")
     add("--grpc-management-port", type=int, default=7071, help="management over gRPC, loopback only (%(default)s)")
     add("--model-store", type=Path, default=ROOT / "model_store", help="folder of the archives (model_store)")
@@ -107,6 +126,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--batch-size", type=int, help="most pictures a worker is given at once (from config/NAME.yaml)")
     add("--max-batch-delay", type=int, help="milliseconds a batch waits for others (from config/NAME.yaml)")
     add("--token-auth", choices=TOKEN_AUTH, default="auto", help="ask for tokens (auto: unless on loopback)")
+    add("--token-minutes", type=int, default=60, help="how long a token is good for (%(default)s)")
+    add("--tolerate-broken", action="store_true", help="leave out and name a model that cannot be loaded")
+    add("--no-model-api", action="store_true", help="load the models at the start; nobody can register or remove any")
     return parser.parse_args(arguments)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -9,12 +10,14 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from detserve.errors import BadArchive
 from detserve.recipe import Recipe
 
 MANIFEST = "MAR-INF/MANIFEST.json"
+SUMS = "MAR-INF/SHA256SUMS"
+"""The sums of all other files of an archive, as `sha256sum -c` reads them."""
 # The earliest moment a zip file can hold: an archive's bytes must not depend on when it was packed.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 CREATED_ON = "01/01/1980 00:00:00"
@@ -33,7 +36,7 @@ class Archive:
 
 
 def write(path: Path, name: str, version: str, handler: str, recipe: Recipe, files: Mapping[str, Path]) -> None:
-    """Write a .mar file: manifest, recipe, and `files` (name in the archive → file).
+    """Write a .mar file: manifest, recipe, `files` (name in the archive → file), and the sums of all these.
 
     `handler` is one of those names. The file appears under its name only when it is whole and on the disk; an older
     one of that name stays until then. Stored without compression: weights hardly shrink, and a worker starts sooner.
@@ -45,17 +48,14 @@ def write(path: Path, name: str, version: str, handler: str, recipe: Recipe, fil
         "archiverVersion": "0.12.0",
         "createdOn": CREATED_ON,
     }
-    texts = {MANIFEST: json.dumps(manifest, indent=2).encode(), config: recipe.to_yaml()}
+    contents = {entry: file.read_bytes() for entry, file in files.items()}
+    contents |= {MANIFEST: json.dumps(manifest, indent=2).encode(), config: recipe.to_yaml()}
+    contents[SUMS] = sums(contents)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as stream:
-            with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as mar:
-                for entry in sorted({*texts, *files}):
-                    content = texts[entry] if entry in texts else files[entry].read_bytes()
-                    info = zipfile.ZipInfo(entry, EPOCH)
-                    info.external_attr = 0o644 << 16
-                    mar.writestr(info, content)
+            write_zip(stream, contents)
             stream.flush()
             os.fsync(stream.fileno())
         Path(scratch).chmod(0o644)
@@ -63,6 +63,20 @@ def write(path: Path, name: str, version: str, handler: str, recipe: Recipe, fil
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
         raise
+
+
+def write_zip(stream: IO[bytes], contents: Mapping[str, bytes]) -> None:
+    """Write these files as an archive has them: the same bytes for the same files, whatever their order."""
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as mar:
+        for entry in sorted(contents):
+            info = zipfile.ZipInfo(entry, EPOCH)
+            info.external_attr = 0o644 << 16
+            mar.writestr(info, contents[entry])
+
+
+def sums(contents: Mapping[str, bytes]) -> bytes:
+    """The list of sums of these files."""
+    return "".join(f"{hashlib.sha256(contents[entry]).hexdigest()}  {entry}\n" for entry in sorted(contents)).encode()
 
 
 def read(path: Path) -> Archive:

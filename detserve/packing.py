@@ -16,9 +16,10 @@ from detserve import agreement, archive, backends, models, parity
 from detserve.backends.base import INT8, Backend, Device, EnginePlan
 from detserve.calibration import Calibration
 from detserve.errors import BackendMissing, BadSpec
+from detserve.integrity import sha256_of, write_sum
 from detserve.recipe import ENGINE_FOLDER, Part, Recipe
 from detserve.spec import ModelSpec, ReaderSpec, Source
-from detserve.weights import locate, sha256_of
+from detserve.weights import locate
 
 ROOT = Path(__file__).parent.parent
 GATE_PICTURES = {
@@ -63,7 +64,7 @@ class Order:
 
 
 def pack(order: Order) -> Path:
-    """Build the engines, check them against their networks, write NAME.mar → its path.
+    """Build the engines, check them against their networks, write NAME.mar and NAME.mar.sha256 → the archive's path.
 
     Raises SetupError of some kind when anything does not hold; then nothing was written.
     """
@@ -91,6 +92,7 @@ def pack(order: Order) -> Path:
         files |= {path.relative_to(scratch).as_posix(): path for path in engines.rglob("*") if path.is_file()}
         path = order.out / f"{order.name}.mar"
         archive.write(path, order.name, order.version, f"{task}.py", recipe, files)
+        write_sum(path)
     return path
 
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from urllib3.util import Retry
 
 from detserve.errors import BadWeights
+from detserve.integrity import sha256_of
 
 _ATTEMPTS = 5
 _BACKOFF = 0.5  # seconds before the second attempt; doubled for each one after
@@ -41,12 +42,6 @@ def locate(source: str, sha256: str | None = None, cache: Path | None = None) ->
             raise BadWeights(f"no such file: {source}; give a path, an http(s) URL or package:NAME/FILE")
     _check(path, sha256, source)
     return path
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, 64 hex digits in lower case."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check(path: Path, sha256: str | None, source: str) -> None:

@@ -16,7 +16,8 @@ import pytest
 
 from detserve import weights
 from detserve.errors import BadWeights
-from detserve.weights import locate, sha256_of
+from detserve.integrity import sha256_of
+from detserve.weights import locate
 
 BODY = random.Random(0).randbytes(700_000)
 SUM = hashlib.sha256(BODY).hexdigest()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 from typing import NamedTuple
 
 from detserve.errors import BadSpec
+from detserve.model_config import Serving
 
 CONFIG_DIR = Path(__file__).parents[2] / "config"
 LOOPBACK = "127.0.0.1"
@@ -30,9 +32,11 @@ class Listener(NamedTuple):
 class Settings:
     """One server: where it listens, what it serves from, and where its files go.
 
-    address: IPv4 address of inference, REST and gRPC; management and metrics stay on loopback. token_auth:
-    None asks for tokens on every address but loopback. model_store: folder of the archives; run_dir: logs,
-    keys, effective configuration and unpacked archives. Raises BadSpec for what cannot be served on.
+    address: IPv4 address of inference, REST and gRPC; metrics_address: of the metrics, which need no token; management
+    stays on loopback. token_auth: None asks for tokens on every address but loopback; token_minutes: how long one is
+    good for. model_store: folder of the archives; run_dir: logs,
+    keys, effective configuration and unpacked archives. preload: models that TorchServe loads at its start, with the
+    API that registers and removes models off; None leaves it on. Raises BadSpec for what cannot be served on.
     """
 
     model_store: Path
@@ -43,16 +47,22 @@ class Settings:
     metrics_port: int = 8082
     grpc_port: int = 7070
     grpc_management_port: int = 7071
+    metrics_address: str = LOOPBACK
     token_auth: bool | None = None
+    token_minutes: int = 60
+    preload: Mapping[str, Serving] | None = None
     config_dir: Path = CONFIG_DIR
 
     def __post_init__(self) -> None:
         for name in ("model_store", "run_dir", "config_dir"):
             object.__setattr__(self, name, getattr(self, name).resolve())  # Java runs in another folder
-        try:
-            IPv4Address(self.address)
-        except AddressValueError:
-            raise BadSpec(f"address {self.address!r} is no IPv4 address, and TorchServe takes no other") from None
+        for address in (self.address, self.metrics_address):
+            try:
+                IPv4Address(address)
+            except AddressValueError:
+                raise BadSpec(f"address {address!r} is no IPv4 address, and TorchServe takes no other") from None
+        if self.token_minutes < 1:
+            raise BadSpec(f"--token-minutes must be at least 1, not {self.token_minutes}")
         options: dict[int, str] = {}
         for option, _, port in self.listeners:
             if not 1 <= port <= 65534:
@@ -69,7 +79,7 @@ class Settings:
         return (
             Listener("--port", self.address, self.port),
             Listener("--management-port", LOOPBACK, self.management_port),
-            Listener("--metrics-port", LOOPBACK, self.metrics_port),
+            Listener("--metrics-port", self.metrics_address, self.metrics_port),
             Listener("--grpc-port", self.address, self.grpc_port),
             Listener("--grpc-management-port", LOOPBACK, self.grpc_management_port),
         )
@@ -101,8 +111,12 @@ def write(settings: Settings) -> Path:
     → its path. Raises BadSpec when the template cannot be read.
     """
     properties = template(settings) | _properties(settings)
+    if settings.preload is not None:
+        properties |= {"enable_model_api": "false", "model_snapshot": _snapshot(settings.preload, properties)}
     path = settings.run_dir / "config.properties"
     path.parent.mkdir(parents=True, exist_ok=True)
+    if settings.tokens:
+        settings.key_file.touch(mode=0o600)  # TorchServe shuts it to others only after it has written the keys
     path.write_text("".join(f"{key}={_escape(value)}\n" for key, value in sorted(properties.items())), "ascii")
     return path
 
@@ -119,20 +133,39 @@ def template(settings: Settings) -> dict[str, str]:
 
 
 def _properties(settings: Settings) -> dict[str, str]:
-    archives = re.escape(settings.model_store.as_posix()).replace(",", ".")  # a comma would end the pattern
     return {
         "inference_address": f"http://{settings.address}:{settings.port}",
         "management_address": f"http://{LOOPBACK}:{settings.management_port}",
-        "metrics_address": f"http://{LOOPBACK}:{settings.metrics_port}",
+        "metrics_address": f"http://{settings.metrics_address}:{settings.metrics_port}",
         "grpc_inference_address": settings.address,
         "grpc_inference_port": str(settings.grpc_port),
         "grpc_management_address": LOOPBACK,
         "grpc_management_port": str(settings.grpc_management_port),
         "disable_token_authorization": str(not settings.tokens).lower(),
+        "token_expiration_min": str(settings.token_minutes),
         "model_store": str(settings.model_store),
-        "allowed_urls": rf"file://{archives}/[^/]+\.mar",
         "metrics_config": str(settings.config_dir / "metrics.yaml"),
     }
+
+
+def _snapshot(models: Mapping[str, Serving], properties: Mapping[str, str]) -> str:
+    """TorchServe's JSON of models to restore. Of its two ways to load at the start the one that takes a delay of 0."""
+    entries = {}
+    for name, serving in models.items():
+        entries[name] = {
+            # The version is a label here: what counts stands in the archive.
+            "1.0": {
+                "defaultVersion": True,
+                "marName": f"{name}.mar",
+                "minWorkers": serving.worker_count,
+                "maxWorkers": serving.worker_count,
+                "batchSize": serving.batch_size,
+                "maxBatchDelay": serving.max_batch_delay,
+                "responseTimeout": int(properties["default_response_timeout"]),
+                "startupTimeout": int(properties["default_startup_timeout"]),
+            }
+        }
+    return json.dumps({"name": "serve", "modelCount": len(entries), "models": entries})
 
 
 def _escape(value: str) -> str:

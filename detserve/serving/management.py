@@ -6,10 +6,10 @@ import json
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import quote
 
 import requests
@@ -20,14 +20,21 @@ from detserve.model_config import Serving
 # What TorchServe raises on top of the handler's own exception.
 _SECOND_HAND = re.compile(r"No module named 'ts\.torch_handler\.|RuntimeError: \d+ - (Unknown|System out of)")
 
+Kind = Literal["inference", "management"]
+"""The two kinds of token."""
 
-def read_key(run_dir: Path, kind: Literal["inference", "management"]) -> str | None:
+
+def read_key(run_dir: Path, kind: Kind) -> str | None:
     """The current token of the server that runs in that folder; None when it asks for none."""
+    keys = _keys(run_dir)
+    return str(keys[kind]["key"]) if keys else None
+
+
+def _keys(run_dir: Path) -> Any:
     try:
-        keys = json.loads((run_dir / "key_file.json").read_text("utf-8"))
-    except FileNotFoundError:
+        return json.loads((run_dir / "key_file.json").read_text("utf-8"))
+    except (FileNotFoundError, ValueError):  # none is asked for, or TorchServe has not written them yet
         return None
-    return str(keys[kind]["key"])
 
 
 class Management:
@@ -54,6 +61,29 @@ class Management:
         }
         self._call("POST", "/models", parameters)
 
+    def unregister(self, name: str) -> None:
+        """Take a model out and end its workers. Raises ServerFailed when TorchServe refuses."""
+        self._call("DELETE", f"/models/{quote(name, safe='')}")
+
+    def describe(self, name: str, version: str = "") -> Mapping[str, Any]:
+        """What TorchServe says of one version of a model, its default one if none is named.
+
+        `minWorkers` is how many workers it is to have, `workers` those that it has, with a `status` each. Raises
+        ServerFailed when there is no such model.
+        """
+        (model,) = self._call("GET", f"/models/{quote(name, safe='')}/{quote(version, safe='')}".rstrip("/"))
+        return cast("Mapping[str, Any]", model)
+
+    def key(self, kind: Kind) -> str | None:
+        """The token of that kind, a new one where it has expired; None when the server asks for none."""
+        keys = _keys(self.run_dir)
+        if keys is None:
+            return None
+        if datetime.fromisoformat(keys[kind]["expiration time"]) <= datetime.now(UTC):
+            self._request("GET", "/token", {"type": kind}, keys["API"]["key"])
+            keys = _keys(self.run_dir)
+        return str(keys[kind]["key"])
+
     def set_default(self, name: str, version: str) -> None:
         """Let requests that name no version go to this one."""
         self._call("PUT", f"/models/{quote(name, safe='')}/{quote(version, safe='')}/set-default")
@@ -67,7 +97,7 @@ class Management:
         """
         deadline = time.monotonic() + timeout
         while True:
-            (model,) = self._call("GET", f"/models/{quote(name, safe='')}/{quote(version, safe='')}".rstrip("/"))
+            model = self.describe(name, version)
             states = [worker["status"] for worker in model["workers"]]
             ready = states.count("READY")
             if ready == len(states) >= model["minWorkers"]:
@@ -83,7 +113,11 @@ class Management:
             time.sleep(0.1)
 
     def _call(self, method: str, path: str, parameters: dict[str, str | int] | None = None) -> Any:
-        key = read_key(self.run_dir, "management")  # read each time: keys expire and are renewed
+        return self._request(method, path, parameters, self.key("management")).json()
+
+    def _request(
+        self, method: str, path: str, parameters: dict[str, str | int] | None, key: str | None
+    ) -> requests.Response:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             with requests.Session() as session:
@@ -92,7 +126,7 @@ class Management:
         except requests.RequestException as error:
             raise ServerFailed(f"TorchServe does not answer at {self.url}; see {self._logs / 'ts_log.log'}") from error
         if answer.ok:
-            return answer.json()
+            return answer
         try:
             reason = answer.json()["message"]
         except (ValueError, KeyError, TypeError):

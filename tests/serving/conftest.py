@@ -64,13 +64,14 @@ class Handler:
 }
 
 
-def write_archive(store: Path, name: str) -> None:
+def write_archive(store: Path, name: str, handler: str = "") -> None:
+    """handler: its source; else that of HANDLERS by the archive's name."""
     model = {"modelName": name, "handler": "tiny_handler.py", "modelVersion": "1.0"}
     manifest = {"createdOn": "today", "runtime": "python", "archiverVersion": "0.12.0", "model": model}
     store.mkdir(exist_ok=True)
     with zipfile.ZipFile(store / f"{name}.mar", "w") as archive:
         archive.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
-        archive.writestr("tiny_handler.py", HANDLERS[name])
+        archive.writestr("tiny_handler.py", handler or HANDLERS[name])
 
 
 def free_ports() -> dict[str, int]:

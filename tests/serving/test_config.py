@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import zipfile
 from dataclasses import replace
 from importlib.util import find_spec
@@ -41,6 +42,26 @@ def test_on_another_address_a_token_is_asked_for_and_management_stays(plain: Set
     assert written["disable_token_authorization"] == "false"
 
 
+def test_nobody_else_can_read_the_keys_at_any_moment(plain: Settings) -> None:
+    write(plain)
+    assert not plain.key_file.exists()
+    before = os.umask(0)
+    try:
+        write(replace(plain, address=OPEN))
+    finally:
+        os.umask(before)
+    assert plain.key_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_metrics_may_be_asked_from_elsewhere_and_a_token_last_longer(plain: Settings) -> None:
+    written = properties(replace(plain, metrics_address=OPEN, token_minutes=1440))
+    assert (written["metrics_address"], written["inference_address"]) == (
+        "http://0.0.0.0:8082",
+        "http://127.0.0.1:8080",
+    )
+    assert (written["disable_token_authorization"], written["token_expiration_min"]) == ("true", "1440")
+
+
 @pytest.mark.parametrize(
     ("address", "told", "tokens"),
     [
@@ -56,11 +77,10 @@ def test_the_token_rule(address: str, told: bool | None, tokens: bool, plain: Se
     assert replace(plain, address=address, token_auth=told).tokens is tokens
 
 
-def test_only_archives_of_the_store_may_be_loaded(tmp_path: Path) -> None:
-    settings = Settings(model_store=tmp_path / "größe,a+b", run_dir=tmp_path / "run")
-    allowed = properties(settings)["allowed_urls"]
-    assert "," not in allowed
-    assert r"gr\u00f6\u00dfe.a\\+b/[^/]+\\.mar" in allowed
+def test_the_store_may_have_any_name_and_no_url_is_allowed(tmp_path: Path) -> None:
+    written = properties(Settings(model_store=tmp_path / "größe,a+b", run_dir=tmp_path / "run"))
+    assert written["model_store"].endswith(r"gr\u00f6\u00dfe,a+b")
+    assert written["allowed_urls"] == "(?!)"
 
 
 def test_torchserve_knows_every_key(plain: Settings) -> None:
@@ -79,6 +99,8 @@ def test_torchserve_knows_every_key(plain: Settings) -> None:
         ({"address": "localhost"}, "'localhost' is no IPv4 address"),
         ({"address": "::1"}, "no IPv4 address"),
         ({"metrics_port": 8080}, "--port and --metrics-port are both 8080"),
+        ({"metrics_address": "metrics.example"}, "'metrics.example' is no IPv4 address"),
+        ({"token_minutes": 0}, "--token-minutes must be at least 1, not 0"),
         ({"grpc_port": 0}, "--grpc-port must lie between 1 and 65534"),
         ({"port": 65535}, "--port must lie"),
         ({"run_dir": Path("/" + "long" * 30)}, "too long for the workers' sockets"),

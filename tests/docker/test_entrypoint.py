@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+
+from detserve.serving.config import Settings
+from tests.docker.conftest import ROOT, Container
+from tests.serving.conftest import java_processes, write_archive
+
+Start = Callable[..., Container]
+
+
+def management(settings: Settings, path: str) -> list[dict]:
+    return requests.get(f"http://127.0.0.1:{settings.management_port}{path}", timeout=10).json()
+
+
+@pytest.mark.e2e
+def test_the_environment_says_what_is_served_and_how(settings: Settings, container: Start) -> None:
+    shutil.copy(settings.model_store / "echo.mar", settings.model_store / "second.mar")
+    variables = {"MODELS": "echo=2 second", "BATCH_SIZE": "4", "MAX_BATCH_DELAY": "7", "TOKEN_AUTH": "off"}
+    started = container(settings, **variables, METRICS_ADDRESS="0.0.0.0")
+    assert "No keys are asked for" in started.wait_ready()
+    assert started.predict("echo").content == started.predict("second").content == b"a picture"
+    for name, workers in (("echo", 2), ("second", 1)):
+        (model,) = management(settings, f"/models/{name}")
+        assert (model["minWorkers"], model["batchSize"], model["maxBatchDelay"]) == (workers, 4, 7)
+    java = next(process for process in java_processes(settings) if "java" in process.name())
+    listening = {c.laddr.port: c.laddr.ip.removeprefix("::ffff:") for c in java.net_connections() if not c.raddr}
+    everywhere = {settings.port, settings.grpc_port, settings.metrics_port}
+    assert {port for port, address in listening.items() if address in ("::", "0.0.0.0")} == everywhere
+    assert {address for port, address in listening.items() if port not in everywhere} == {"127.0.0.1"}
+    assert started.stop() == (0, "")
+    assert java_processes(settings) == []
+
+
+@pytest.mark.e2e
+def test_calls_need_the_key_that_the_container_hands_out(settings: Settings, container: Start) -> None:
+    started = container(settings)
+    assert "Calls need a key: KEY=$(docker exec " in started.wait_ready()
+    assert started.predict("echo").status_code == 400
+    key = started.api_key()
+    assert started.predict("echo", key).content == b"a picture"
+    # All of a year from now on, as long as the container may run.
+    assert "good for 527040 minutes" in "".join(started.process.stdout.readline() for _ in range(2))
+    assert started.healthcheck() == (0, ["echo: 1 of 1 workers ready"])
+
+
+@pytest.mark.e2e
+def test_a_model_that_does_not_load_ends_the_container_with_its_reason(settings: Settings, container: Start) -> None:
+    write_archive(settings.model_store, "raising")
+    status, errors = container(settings, MODELS="echo raising").end()
+    assert status == 1
+    assert errors.startswith("serve: raising: a worker died while loading: RuntimeError: the engine is for another GPU")
+    assert errors.count("\n") == 1
+    assert java_processes(settings) == []
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("api", ["", "1"], ids=["model api", "no model api"])
+def test_a_broken_model_is_left_out_where_that_is_tolerated(api: str, settings: Settings, container: Start) -> None:
+    write_archive(settings.model_store, "raising")
+    (settings.model_store / "cut.mar").write_text("cut short")
+    started = container(
+        settings, MODELS="raising echo cut nowhere", TOLERATE_BROKEN="1", TOKEN_AUTH="off", NO_MODEL_API=api
+    )
+    assert "echo (1 worker); left out: cut, nowhere, raising\n" in started.wait_ready()
+    assert started.predict("echo").content == b"a picture"
+    status, lines = started.healthcheck()
+    assert status == 0
+    assert lines[0] == "echo: 1 of 1 workers ready"
+    reasons = {line.partition(" is left out: ")[0]: line for line in lines[1:]}
+    assert set(reasons) == {"cut", "nowhere", "raising"}
+    assert "RuntimeError: the engine is for another GPU" in reasons["raising"]
+    served = {model["modelName"] for model in management(settings, "/models")["models"]}
+    assert served == ({"echo", "raising"} if api else {"echo"})  # without the API none can be removed
+    status, errors = started.stop()
+    assert status == 0
+    told = [line for line in errors.splitlines() if line.startswith("serve: ")]
+    assert [line.split()[1] for line in told] == ["cut", "nowhere", "raising"]
+
+
+@pytest.mark.e2e
+def test_where_none_is_left_the_container_ends(settings: Settings, container: Start) -> None:
+    write_archive(settings.model_store, "raising")
+    status, errors = container(settings, MODELS="raising", TOLERATE_BROKEN="true").end()
+    assert status == 1
+    assert errors.splitlines()[-1] == ("serve: none of the models can be served: raising; the lines above say why")
+    assert java_processes(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "status", "message"),
+    [
+        ({"TOLERATE_BROKEN": "maybe"}, 1, "entrypoint: TOLERATE_BROKEN is on or off, 1 or 0, not 'maybe'"),
+        ({"MODELS": "echo=two"}, 2, "'echo=two' is not NAME or NAME=WORKERS, fd1=2 for instance"),
+        ({"MODELS": "echo echo=2"}, 1, "serve: a model is named twice: echo echo"),
+        ({"MODELS": "fd9"}, 1, "fd9.mar: make model_store/fd9.mar, or python repack.py fd9"),
+        ({"BATCH_SIZE": "0"}, 1, "serve: batch_size must be a whole number of at least 1, not 0"),
+        ({"TOKEN_AUTH": "perhaps"}, 2, "--token-auth: invalid choice: 'perhaps'"),
+        ({"TOKEN_MINUTES": "0"}, 1, "serve: --token-minutes must be at least 1, not 0"),
+        ({"METRICS_ADDRESS": "localhost"}, 1, "serve: address 'localhost' is no IPv4 address"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    variables: dict[str, str], status: int, message: str, settings: Settings, container: Start
+) -> None:
+    found, errors = container(settings, **variables).end()
+    assert (found, message in errors.splitlines()[-1]) == (status, True), errors
+
+
+@pytest.mark.e2e
+def test_without_models_all_of_the_store_are_served(settings: Settings, container: Start) -> None:
+    shutil.copy(settings.model_store / "echo.mar", settings.model_store / "second.mar")
+    started = container(settings)
+    assert "echo (1 worker), second (1 worker)" in started.wait_ready()
+
+
+# Engines that are built when the container starts
+
+
+@pytest.mark.e2e
+def test_engines_are_packed_once_and_kept_for_this_machine(
+    settings: Settings, container: Start, tmp_path: Path, astronaut: bytes
+) -> None:
+    variables = {"ENGINES": str(tmp_path / "engines"), "BACKEND": "onnx", "PRECISION": "fp32", "MODELS": "fd1"}
+    started = container(settings, **variables, TOKEN_AUTH="off")
+    assert "Engine 1 of 1: fd1, onnx, into " in started.wait_ready()
+    url = f"http://127.0.0.1:{settings.port}/predictions/fd1"
+    assert len(requests.put(url, data=astronaut, timeout=30).json()) == 1
+    assert started.stop()[0] == 0
+    (archive,) = (tmp_path / "engines").rglob("*.mar")
+    packed = archive.stat().st_mtime_ns
+    again = container(settings, **variables, TOKEN_AUTH="off")
+    assert "Engine" not in again.wait_ready()
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "engines").rglob("*.mar")] == [packed]
+
+
+@pytest.mark.e2e
+def test_an_engine_that_cannot_be_built_ends_the_container_or_is_left_out(
+    settings: Settings, container: Start, tmp_path: Path
+) -> None:
+    variables = {"ENGINES": str(tmp_path / "engines"), "BACKEND": "torchscript", "TOKEN_AUTH": "off"}
+    status, errors = container(settings, **variables, MODELS="td1").end()
+    assert status == 1
+    assert "repack: ppocrv6-small-det is an ONNX file, which torchscript cannot run" in errors
+    assert errors.splitlines()[-1].startswith("engines: td1 has no engine for ")
+    tolerant = container(settings, **variables, MODELS="td1 fd1", TOLERATE_BROKEN="1")
+    assert "fd1 (1 worker); left out: td1\n" in tolerant.wait_ready()
+    assert container(settings, **variables).end()[1].startswith("engines: MODELS names the models")
+
+
+def test_another_gpu_another_state_of_the_code_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.syspath_prepend(ROOT / "docker")
+    import engines
+
+    folders = {engines._digest(*choice) for choice in (("onnx", None), ("onnx", "fp32"), ("tensorrt", "fp16"))}
+    assert len(folders) == 3
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA GeForce RTX 4090 (eng/2)")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 9))
+    monkeypatch.setitem(sys.modules, "tensorrt", type(sys)("tensorrt"))
+    sys.modules["tensorrt"].__version__ = "10.13.3.9"
+    assert engines.device() == "NVIDIA-GeForce-RTX-4090-eng-2--sm89-trt10.13.3.9"
