@@ -143,6 +143,9 @@ def register(path: Path, options: argparse.Namespace) -> None:
     workers = management.wait_ready(options.name, options.version)
     management.set_default(options.name, options.version)
     print(f"{options.name}/{options.version} is served by {workers} worker(s) at {options.register}")
+    for other in management.versions(options.name)[1:]:
+        name = f"{options.name} --retire {other['modelVersion']}"
+        print(f"{options.name}/{other['modelVersion']} is still there: python -m detserve.serving.versions {name}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -73,6 +73,19 @@ def test_a_worker_that_dies_tells_why_within_seconds(name: str, cause: str, serv
 
 
 @pytest.mark.e2e
+def test_a_version_that_does_not_say_when_it_is_done_stays(server: Settings) -> None:
+    write_archive(server.model_store, "echo", "2.0")
+    management = register(server, "echo")
+    management.wait_ready("echo", "2.0")
+    with pytest.raises(
+        ServerFailed, match=r"echo/2\.0 does not say when it is done.*curl -X DELETE .*/models/echo/2\.0 "
+    ):
+        management.retire("echo", "2.0")
+    assert [each["modelVersion"] for each in management.versions("echo")] == ["1.0", "2.0"]
+    requests.delete(f"{management.url}/models/echo/2.0", timeout=30)
+
+
+@pytest.mark.e2e
 def test_only_archives_of_the_store_are_taken(server: Settings, tmp_path: Path) -> None:
     with pytest.raises(ServerFailed, match=r"refused POST /models \(404\): .*nowhere\.mar"):
         manage(server).register("nowhere.mar", "nowhere", Serving(workers=1))
