@@ -49,11 +49,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--list", action="store_true", help="show the models, their weights, licences and accuracy")
     add("--show", type=Path, metavar="FILE.mar", help="show what an archive holds")
+    add("--kserve", nargs="+", metavar=("DIR", "NAME"), help="lay archives of --out out for KServe (all of them)")
     add("--trt", choices="01", help=argparse.SUPPRESS)
     add("--fp16", nargs="?", choices="01", const="1", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if not (options.name or options.list or options.show):
-        parser.error("a NAME is needed, fd1 for instance; or --list, or --show FILE.mar")
+    if not (options.name or options.list or options.show or options.kserve):
+        parser.error("a NAME is needed, fd1 for instance; or --list, --show FILE.mar, --kserve DIR")
     # The spellings of older repack scripts.
     if options.trt:
         options.backend = "tensorrt" if options.trt == "1" else "torchscript"
@@ -156,6 +157,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             show_models()
         elif options.show:
             show_archive(options.show)
+        elif options.kserve:
+            from detserve.serving.kserve import lay_out
+
+            folder, *names = options.kserve
+            print(f"{folder} holds {', '.join(lay_out(options.out, names, Path(folder)))} for KServe")
         else:
             from detserve.packing import pack
 

@@ -100,16 +100,16 @@ def write(settings: Settings) -> Path:
 
     → its path. Raises BadSpec when the template cannot be read.
     """
-    properties = template(settings) | _properties(settings)
+    properties = template(settings.config_dir) | _properties(settings)
     path = settings.run_dir / "config.properties"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{key}={_escape(value)}\n" for key, value in sorted(properties.items())), "ascii")
     return path
 
 
-def template(settings: Settings) -> dict[str, str]:
+def template(config_dir: Path) -> dict[str, str]:
     """The properties that are the same for every server. Raises BadSpec when their file cannot be read."""
-    path = settings.config_dir / "config.properties"
+    path = config_dir / "config.properties"
     try:
         lines = path.read_text("utf-8").splitlines()
     except OSError as error:
