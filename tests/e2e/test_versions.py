@@ -114,7 +114,7 @@ def management(server: Server, archives: dict[str, Path]) -> Iterator[Management
     (server.store / f"{NAME}.mar").unlink()
 
 
-@pytest.mark.parametrize("turn", range(3))
+@pytest.mark.parametrize("turn", range(2))
 def test_no_request_fails_when_versions_change_under_load(
     server: Server, management: Management, archives: dict[str, Path], astronaut: bytes, turn: int
 ) -> None:
@@ -137,6 +137,24 @@ def test_no_request_fails_when_versions_change_under_load(
     assert [each["modelVersion"] for each in management.versions(NAME)] == ["2.0"]
     assert (server.store / f"{NAME}.mar").is_file()
     assert unpacked_folders(server) == folders
+
+
+def test_the_two_commands_of_docs_versions_lose_no_request(
+    server: Server, management: Management, astronaut: bytes
+) -> None:
+    load = Load(f"{server.url}/predictions/{NAME}", astronaut)
+    with load.running():
+        options = ["--model", "centerface", "--size", "640", "--version", "2.0", "--out", str(server.store)]
+        command = [sys.executable, "repack.py", NAME, *options, "--register", server.management]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+        assert ended.returncode == 0, ended.stderr
+        assert f"{NAME}/1.0 is still there: python -m detserve.serving.versions {NAME} --retire 1.0" in ended.stdout
+        load.wait_for(20, f"{NAME}/2.0")
+        (listed,) = versions_py(server, "--retire", "1.0").splitlines()
+        assert listed.startswith(f"{NAME}/2.0: ")
+        load.wait_for(20)
+    print(f"packed, registered and retired under load: {dict(load.answers)}")
+    assert set(load.answers) == {f"{NAME}/1.0", f"{NAME}/2.0"}
 
 
 class Burst:
