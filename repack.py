@@ -42,6 +42,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--detect", choices=("on", "off"), help="for OCR: off takes every picture for one line (on)")
     add("--conf", type=float, help="default confidence threshold, 0 to 1")
     add("--iou", type=float, help="default IoU threshold of NMS, 0 to 1")
+    add("--kserve", nargs="+", metavar=("DIR", "NAME"), help="lay archives of --out out for KServe (all of them)")
     add("--exact-decode", action="store_true", help="decode every JPEG whole, also where the input is far smaller")
     add("--out", type=Path, default=ROOT / "model_store", help="folder of the archives (model_store)")
     add(
@@ -49,7 +50,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--list", action="store_true", help="show the models, their weights, licences and accuracy")
     add("--show", type=Path, metavar="FILE.mar", help="show what an archive holds")
-    add("--kserve", nargs="+", metavar=("DIR", "NAME"), help="lay archives of --out out for KServe (all of them)")
     add("--trt", choices="01", help=argparse.SUPPRESS)
     add("--fp16", nargs="?", choices="01", const="1", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -155,13 +155,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.list:
             show_models()
-        elif options.show:
-            show_archive(options.show)
         elif options.kserve:
             from detserve.serving.kserve import lay_out
 
             folder, *names = options.kserve
             print(f"{folder} holds {', '.join(lay_out(options.out, names, Path(folder)))} for KServe")
+        elif options.show:
+            show_archive(options.show)
         else:
             from detserve.packing import pack
 

@@ -64,8 +64,8 @@ class Handler:
 }
 
 
-def write_archive(store: Path, name: str, version: str = "1.0") -> None:
-    model = {"modelName": name, "handler": "tiny_handler.py", "modelVersion": version}
+def write_archive(store: Path, name: str) -> None:
+    model = {"modelName": name, "handler": "tiny_handler.py", "modelVersion": "1.0"}
     manifest = {"createdOn": "today", "runtime": "python", "archiverVersion": "0.12.0", "model": model}
     store.mkdir(exist_ok=True)
     with zipfile.ZipFile(store / f"{name}.mar", "w") as archive:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -74,7 +75,12 @@ def test_a_worker_that_dies_tells_why_within_seconds(name: str, cause: str, serv
 
 @pytest.mark.e2e
 def test_a_version_that_does_not_say_when_it_is_done_stays(server: Settings) -> None:
-    write_archive(server.model_store, "echo", "2.0")
+    archive = server.model_store / "echo.mar"
+    with zipfile.ZipFile(archive) as mar:
+        files = {name: mar.read(name) for name in mar.namelist()}
+    with zipfile.ZipFile(archive, "w") as mar:
+        for name, content in files.items():
+            mar.writestr(name, content.replace(b'"modelVersion": "1.0"', b'"modelVersion": "2.0"'))
     management = register(server, "echo")
     management.wait_ready("echo", "2.0")
     with pytest.raises(
