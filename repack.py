@@ -44,6 +44,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--detect", choices=("on", "off"), help="for OCR: off takes every picture for one line (on)")
     add("--conf", type=float, help="default confidence threshold, 0 to 1")
     add("--iou", type=float, help="default IoU threshold of NMS, 0 to 1")
+    add("--kserve", nargs="+", metavar=("DIR", "NAME"), help="lay archives of --out out for KServe (all of them)")
     add("--exact-decode", action="store_true", help="decode every JPEG whole, also where the input is far smaller")
     add("--out", type=Path, default=ROOT / "model_store", help="folder of the archives (model_store)")
     add(
@@ -55,8 +56,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--trt", choices="01", help=argparse.SUPPRESS)
     add("--fp16", nargs="?", choices="01", const="1", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if not (options.name or options.list or options.show or options.verify):
-        parser.error("a NAME is needed, fd1 for instance; or --list, --show FILE.mar, --verify FILE.mar")
+    if not (options.name or options.list or options.show or options.verify or options.kserve):
+        parser.error("a NAME is needed, fd1 for instance; or --list, --show, --verify FILE.mar, --kserve DIR")
     # The spellings of older repack scripts.
     if options.trt:
         options.backend = "tensorrt" if options.trt == "1" else "torchscript"
@@ -161,6 +162,9 @@ def register(path: Path, options: argparse.Namespace) -> None:
     workers = management.wait_ready(options.name, options.version)
     management.set_default(options.name, options.version)
     print(f"{options.name}/{options.version} is served by {workers} worker(s) at {options.register}")
+    for other in management.versions(options.name)[1:]:
+        name = f"{options.name} --retire {other['modelVersion']}"
+        print(f"{options.name}/{other['modelVersion']} is still there: python -m detserve.serving.versions {name}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -169,6 +173,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.list:
             show_models()
+        elif options.kserve:
+            from detserve.serving.kserve import lay_out
+
+            folder, *names = options.kserve
+            print(f"{folder} holds {', '.join(lay_out(options.out, names, Path(folder)))} for KServe")
         elif options.show:
             show_archive(options.show)
         elif options.verify:

@@ -4,8 +4,10 @@
 
     DetserveError
     ├── RequestError            one request; answered with a status of its own
+    │   ├── BadRequest          400  a JSON body of no known form
     │   ├── BadPicture          400  not a picture, broken, or cut short
     │   ├── PictureTooLarge     413  more pixels than the server decodes
+    │   ├── TooManyPictures     413  more pictures than one request may hold
     │   ├── UnsupportedFormat   415  a picture, but of a format that is not served
     │   ├── InvalidOption       422  an option that is no number or out of range
     │   └── InternalError       500  not the caller's fault after all: the engine failed, the log says why
@@ -34,6 +36,10 @@ class RequestError(DetserveError):
     type: ClassVar[str] = "bad_request"
 
 
+class BadRequest(RequestError):
+    """The body is JSON, or begins so, and of none of the forms that are served."""
+
+
 class BadPicture(RequestError):
     """The bytes are no picture, or a broken one."""
 
@@ -46,6 +52,13 @@ class PictureTooLarge(RequestError):
 
     status = 413
     type = "picture_too_large"
+
+
+class TooManyPictures(RequestError):
+    """One request holds more pictures than are answered at once."""
+
+    status = 413
+    type = "too_many_pictures"
 
 
 class UnsupportedFormat(RequestError):

@@ -63,19 +63,24 @@ def _confidences(scores: Floats) -> list[float]:
     return confidences
 
 
-def body(result: Result) -> bytes:
-    """The JSON bytes of one answer: a list of objects, or an error with its code, type and message.
+def content(result: Result) -> Any:
+    """What is said of one picture: a list of objects, or an error with its code, type and message.
 
     With score maps it is an object of both: `detections`, and `maps` by name, each a grey PNG in base64.
     """
     outcome = result.outcome
     if isinstance(outcome, RequestError):
-        return dumps({"code": outcome.status, "type": outcome.type, "message": str(outcome)})
+        return {"code": outcome.status, "type": outcome.type, "message": str(outcome)}
     assert result.size is not None, "detections are in pixels of a picture, whose size is known"
     answer = objects(outcome, result.size)
     if result.maps is None:
-        return dumps(answer)
-    return dumps({"detections": answer, "maps": {name: _png(scores) for name, scores in result.maps.items()}})
+        return answer
+    return {"detections": answer, "maps": {name: _png(scores) for name, scores in result.maps.items()}}
+
+
+def body(result: Result) -> bytes:
+    """The same as JSON bytes."""
+    return dumps(content(result))
 
 
 def _png(scores: Floats) -> str:

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from detserve.envelope import Envelope, Picture
     from detserve.errors import RequestError
     from detserve.pipeline import Item, Pipeline, Result
 
-PICTURE_FIELDS = ("data", "image", "body")
+PART = 32
+"""The most pictures that lie on one batch at a time."""
 THREADS_VARIABLE = "DETSERVE_THREADS"
-
-Row = Mapping[str, Any]
-"""One request as TorchServe hands it over: the body under "body" or "data", multipart fields by their names."""
 
 
 class PictureHandler:
@@ -51,37 +50,69 @@ class PictureHandler:
         recipe = Recipe.of_archive(context.model_yaml_config)
         self.defaults = recipe.options
         self.pipeline: Pipeline = recipe.pipeline(Path(properties["model_dir"]), device)
-        version = context.manifest["model"]["modelVersion"]
-        self.headers = {"content-type": "application/json", "X-Model": f"{context.model_name}/{version}"}
+        self.model = context.model_name, context.manifest["model"]["modelVersion"]
+        self.headers = {"content-type": "application/json", "X-Model": "/".join(self.model)}
         self.metrics = WorkerMetrics(context)
         # TorchServe's worker logs several lines a request.
         logging.getLogger().setLevel(logging.WARNING)
 
-    def handle(self, rows: Sequence[Row], context: Any) -> list[bytes]:
+    def handle(self, rows: Sequence[Any], context: Any) -> list[Any]:
         """Answer a batch: JSON bytes for each row, with its own status and headers."""
-        from detserve.response import body
+        from detserve import envelope
+        from detserve.response import content
 
-        items = [self._read(row, context.get_all_request_header(i)) for i, row in enumerate(rows)]
-        results = self._run(items)
-        for i, result in enumerate(results):
-            self._set_headers(context, i, result)
-        self.metrics.observe(results)
-        return [body(result) for result in results]
+        if rows == [{}] and context.get_request_header(0, "describe") == "True":
+            return [b'{"pid": %d}' % os.getpid()]  # GET /models/NAME?customized=true: see Management.retire
+        taken_apart = self._taken_apart(rows, context)
+        requests = [taken_apart] if taken_apart else [envelope.opened(row) for row in rows]
+        items = [
+            self._item(picture, context.get_all_request_header(i))
+            for i, request in enumerate(requests)
+            for picture in request.pictures
+        ]
+        results = iter(self._run_in_parts(items))
+        answers = []
+        for i, request in enumerate(requests):
+            own = [next(results) for _ in request.pictures]
+            self._set_headers(context, i, own)
+            answers.append(request.answer([content(result) for result in own], *self.model))
+        return answers[0] if taken_apart else answers
 
-    def _read(self, row: Row, headers: Mapping[str, Any]) -> Item | RequestError:
-        from detserve.errors import BadPicture, RequestError
+    def _taken_apart(self, rows: Sequence[Any], context: Any) -> Envelope | None:
+        """The one request whose pictures the rows are, where TorchServe's own envelope stands in between.
+
+        Its v2 says so. Its v1 does not: what TorchServe itself hands over has bytes in it, or a body.
+        """
+        from detserve import envelope
+
+        if hasattr(context, "input_names"):
+            return envelope.unpacked(rows, v2=True)
+        row = rows[0]
+        plain = isinstance(row, Mapping) and (
+            "body" in row or any(isinstance(v, bytes | bytearray) for v in row.values())
+        )
+        return None if plain or len(context.request_processor) > 1 else envelope.unpacked(rows, v2=False)
+
+    def _item(self, picture: Picture | RequestError, headers: Mapping[str, Any]) -> Item | RequestError:
+        from detserve.errors import RequestError
         from detserve.options import Options
 
+        if isinstance(picture, RequestError):
+            return picture
+        data, fields = picture
         try:
-            options = Options.parse({**headers, **row}, self.pipeline.spec, self.defaults)
+            return data, Options.parse({**headers, **fields}, self.pipeline.spec, self.defaults)
         except RequestError as error:
             return error
-        data = next((row[name] for name in PICTURE_FIELDS if name in row), None)
-        if not isinstance(data, bytes | bytearray):
-            return BadPicture(
-                "no picture in the request; send its bytes as the body (curl -T FILE) or as the multipart field 'data'"
-            )
-        return data, options
+
+    def _run_in_parts(self, items: Sequence[Item | RequestError]) -> list[Result]:
+        """The results, of at most PART pictures at a time: several requests of many pictures may come in one batch."""
+        results: list[Result] = []
+        for start in range(0, len(items), PART):
+            part = self._run(items[start : start + PART])
+            self.metrics.observe(part)
+            results += part
+        return results
 
     def _run(self, items: Sequence[Item | RequestError]) -> list[Result]:
         """The pipeline's results. Should it fail as a whole, each request runs alone, so that only the one fails."""
@@ -97,15 +128,17 @@ class PictureHandler:
             traceback.print_exc()
             return [Result(InternalError("the server failed on this picture; its log says why"))]
 
-    def _set_headers(self, context: Any, i: int, result: Result) -> None:
+    def _set_headers(self, context: Any, i: int, results: Sequence[Result]) -> None:
+        """The headers of request i, and its status: 200 where any of its pictures was answered."""
         from detserve.errors import RequestError
 
         headers = dict(self.headers)
-        status = HTTPStatus(result.outcome.status if isinstance(result.outcome, RequestError) else 200)
+        errors = [result.outcome for result in results if isinstance(result.outcome, RequestError)]
+        status = HTTPStatus(errors[0].status if len(errors) == len(results) else 200)
         context.set_response_status(code=status.value, phrase=status.phrase, idx=i)
-        if result.size:
-            t = result.timings
-            headers["X-Image-Size"] = "{}x{}".format(*result.size)
+        if len(results) == 1 and (size := results[0].size):
+            t = results[0].timings
+            headers["X-Image-Size"] = "{}x{}".format(*size)
             headers["Server-Timing"] = f"decode;dur={t.decode:.2f}, infer;dur={t.infer:.2f}, post;dur={t.post:.2f}"
         for name, value in headers.items():
             context.set_response_header(i, name, value)

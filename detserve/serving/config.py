@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from detserve.errors import BadSpec
 from detserve.model_config import Serving
@@ -110,7 +110,7 @@ def write(settings: Settings) -> Path:
 
     → its path. Raises BadSpec when the template cannot be read.
     """
-    properties = template(settings) | _properties(settings)
+    properties = template(settings.config_dir) | _properties(settings)
     if settings.preload is not None:
         properties |= {"enable_model_api": "false", "model_snapshot": _snapshot(settings.preload, properties)}
     path = settings.run_dir / "config.properties"
@@ -121,9 +121,9 @@ def write(settings: Settings) -> Path:
     return path
 
 
-def template(settings: Settings) -> dict[str, str]:
+def template(config_dir: Path) -> dict[str, str]:
     """The properties that are the same for every server. Raises BadSpec when their file cannot be read."""
-    path = settings.config_dir / "config.properties"
+    path = config_dir / "config.properties"
     try:
         lines = path.read_text("utf-8").splitlines()
     except OSError as error:
@@ -150,22 +150,23 @@ def _properties(settings: Settings) -> dict[str, str]:
 
 def _snapshot(models: Mapping[str, Serving], properties: Mapping[str, str]) -> str:
     """TorchServe's JSON of models to restore. Of its two ways to load at the start the one that takes a delay of 0."""
-    entries = {}
-    for name, serving in models.items():
-        entries[name] = {
-            # The version is a label here: what counts stands in the archive.
-            "1.0": {
-                "defaultVersion": True,
-                "marName": f"{name}.mar",
-                "minWorkers": serving.worker_count,
-                "maxWorkers": serving.worker_count,
-                "batchSize": serving.batch_size,
-                "maxBatchDelay": serving.max_batch_delay,
-                "responseTimeout": int(properties["default_response_timeout"]),
-                "startupTimeout": int(properties["default_startup_timeout"]),
-            }
-        }
+    # The version is a label here: what counts stands in the archive.
+    entries = {name: {"1.0": model_state(name, m, m.worker_count, properties)} for name, m in models.items()}
     return json.dumps({"name": "serve", "modelCount": len(entries), "models": entries})
+
+
+def model_state(name: str, serving: Serving, workers: int, properties: Mapping[str, str]) -> dict[str, Any]:
+    """What such a JSON says of the one version of a model. properties: those of every server, for the timeouts."""
+    return {
+        "defaultVersion": True,
+        "marName": f"{name}.mar",
+        "minWorkers": workers,
+        "maxWorkers": workers,
+        "batchSize": serving.batch_size,
+        "maxBatchDelay": serving.max_batch_delay,
+        "responseTimeout": int(properties["default_response_timeout"]),
+        "startupTimeout": int(properties["default_startup_timeout"]),
+    }
 
 
 def _escape(value: str) -> str:

@@ -190,7 +190,7 @@ def _server_home() -> Path:
 def _arguments(settings: Settings, home: Path) -> list[str]:
     # Java itself, not the command `torchserve`, whose pid file in /tmp lets no two servers run.
     return [
-        *template(settings).get("vmargs", "").split(),
+        *template(settings.config_dir).get("vmargs", "").split(),
         f"-Dmodel_server_home={home}",
         f"-Dlog4j.configurationFile={(settings.config_dir / 'log4j2.xml').as_uri()}",
         f"-DLOG_LOCATION={settings.logs}",

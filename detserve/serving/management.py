@@ -112,6 +112,53 @@ class Management:
                 )
             time.sleep(0.1)
 
+    def versions(self, name: str) -> list[dict[str, Any]]:
+        """What TorchServe says of each version of a model, the default one first."""
+        place = f"/models/{quote(name, safe='')}"
+        (default,) = self._call("GET", place)
+        others = (each for each in self._call("GET", f"{place}/all") if each["modelVersion"] != default["modelVersion"])
+        return [default, *others]
+
+    def retire(self, name: str, version: str, timeout: float = 150.0) -> None:
+        """Remove a version that is not the default, once every request that it was given is answered.
+
+        TorchServe's DELETE ends the workers at once: what they work on and what waits before them is never answered.
+        Raises ServerFailed when the version is the default, or not done after so many seconds; then it stays.
+        """
+        versions = {each["modelVersion"]: each for each in self.versions(name)}
+        if version == next(iter(versions)):
+            raise ServerFailed(f"{name}/{version} is the default version: make another the default first")
+        if version not in versions:
+            raise ServerFailed(f"{name} has no version {version!r}: {', '.join(versions)}")
+        self._wait_idle(name, version, timeout)
+        self._call("DELETE", f"/models/{quote(name, safe='')}/{quote(version, safe='')}")
+
+    def _wait_idle(self, name: str, version: str, timeout: float) -> None:
+        """Wait until all workers of a version have answered a question that was put after every request.
+
+        Its questions stand in the same queue as the requests, first in, first out; and a worker takes the next thing
+        from it when it has answered the one before. So a worker that answers holds nothing that came earlier.
+        """
+        place = f"/models/{quote(name, safe='')}/{quote(version, safe='')}"
+        deadline = time.monotonic() + timeout
+        time.sleep(0.5)  # a request may just have looked up the version, and not stand in its queue yet
+        idle: set[int] = set()
+        while True:
+            (model,) = self._call("GET", place)
+            if {worker["pid"] for worker in model["workers"] if worker["status"] == "READY"} <= idle:
+                return
+            if time.monotonic() > deadline:
+                waiting = model["jobQueueStatus"]["pendingRequests"]
+                raise ServerFailed(f"{name}/{version} is not done after {timeout:.0f} s: {waiting} requests wait")
+            try:
+                (model,) = self._call("GET", place, {"customized": "true"})
+                idle.add(model["customizedMetadata"]["pid"])
+            except (ServerFailed, KeyError, TypeError) as error:
+                raise ServerFailed(
+                    f"{name}/{version} does not say when it is done, as archives of this detserve do ({error}): "
+                    f"curl -X DELETE {self.url}{place} when nobody waits for it any more"
+                ) from error
+
     def _call(self, method: str, path: str, parameters: dict[str, str | int] | None = None) -> Any:
         return self._request(method, path, parameters, self.key("management")).json()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -70,6 +71,24 @@ def test_a_worker_that_dies_tells_why_within_seconds(name: str, cause: str, serv
     assert time.monotonic() - begin < 30
     assert "\n" not in str(caught.value)
     requests.delete(f"{management.url}/models/{name}", timeout=30)  # it would be tried again and again
+
+
+@pytest.mark.e2e
+def test_a_version_that_does_not_say_when_it_is_done_stays(server: Settings) -> None:
+    archive = server.model_store / "echo.mar"
+    with zipfile.ZipFile(archive) as mar:
+        files = {name: mar.read(name) for name in mar.namelist()}
+    with zipfile.ZipFile(archive, "w") as mar:
+        for name, content in files.items():
+            mar.writestr(name, content.replace(b'"modelVersion": "1.0"', b'"modelVersion": "2.0"'))
+    management = register(server, "echo")
+    management.wait_ready("echo", "2.0")
+    with pytest.raises(
+        ServerFailed, match=r"echo/2\.0 does not say when it is done.*curl -X DELETE .*/models/echo/2\.0 "
+    ):
+        management.retire("echo", "2.0")
+    assert [each["modelVersion"] for each in management.versions("echo")] == ["1.0", "2.0"]
+    requests.delete(f"{management.url}/models/echo/2.0", timeout=30)
 
 
 @pytest.mark.e2e

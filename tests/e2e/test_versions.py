@@ -1,0 +1,245 @@
+"""A new version of a model beside the old one, made the default, and the old one removed: under load, nothing fails."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from detserve.errors import ServerFailed
+from detserve.model_config import Serving
+from detserve.packing import ModelOrder, Order, pack
+from detserve.serving import versions
+from detserve.serving.management import Management
+from tests.e2e.server import Server
+
+NAME = "fdv"
+CALLERS = 6
+
+
+class Load:
+    """Callers that ask one after the other, each on its own connection, and what they were answered."""
+
+    def __init__(self, url: str, picture: bytes, timeout: float = 30.0) -> None:
+        self.url, self.picture, self.timeout = url, picture, timeout
+        self.answers: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+
+    @contextmanager
+    def running(self) -> Iterator[Load]:
+        callers = [threading.Thread(target=self._ask) for _ in range(CALLERS)]
+        for caller in callers:
+            caller.start()
+        try:
+            self.wait_for(20)
+            yield self
+        finally:
+            self._stop.set()
+            for caller in callers:
+                caller.join()
+
+    def wait_for(self, more: int, answer: str | None = None) -> None:
+        """Return when so many more answers, of that kind, have come."""
+        deadline, before = time.monotonic() + 60, self.answers[answer] if answer else self.answers.total()
+        while (self.answers[answer] if answer else self.answers.total()) < before + more:
+            assert time.monotonic() < deadline, self.answers
+            time.sleep(0.01)
+
+    def _ask(self) -> None:
+        with requests.Session() as session:
+            while not self._stop.is_set():
+                try:
+                    answer = session.put(self.url, data=self.picture, timeout=self.timeout)
+                    said = answer.headers.get("X-Model", "") if answer.ok else f"{answer.status_code} {answer.text}"
+                except requests.RequestException as error:
+                    said = type(error).__name__
+                with self._lock:
+                    self.answers[said] += 1
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Version → archive: 2.0 finds faces at twice the size."""
+    folder = tmp_path_factory.mktemp("versions")
+    return {
+        version: pack(Order(name=NAME, version=version, detect=model, out=folder / version))
+        for version, model in (
+            ("1.0", ModelOrder(model="centerface")),
+            ("2.0", ModelOrder(model="centerface", settings={"size": (640, 640)})),
+        )
+    }
+
+
+def put(archive: Path, server: Server) -> None:
+    """An archive into the store, in the place of the one before, as repack.py does."""
+    scratch = server.store / ".part"
+    shutil.copyfile(archive, scratch)
+    scratch.replace(server.store / f"{NAME}.mar")
+
+
+def versions_py(server: Server, *arguments: str) -> str:
+    place = ["--management", server.management, "--run-dir", str(server.run_dir)]
+    command = [sys.executable, "-m", "detserve.serving.versions", NAME, *arguments, *place]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def unpacked_folders(server: Server) -> int:
+    return len(list((server.run_dir / "tmp" / "models").iterdir()))
+
+
+@pytest.fixture
+def management(server: Server, archives: dict[str, Path]) -> Iterator[Management]:
+    """Version 1.0 is served by two workers; all versions are gone afterwards."""
+    put(archives["1.0"], server)
+    manage = Management(server.management, server.run_dir)
+    manage.register(f"{NAME}.mar", NAME, Serving(workers=2, batch_size=2))
+    manage.wait_ready(NAME)
+    yield manage
+    for version in reversed(manage.versions(NAME)):
+        place = f"{server.management}/models/{NAME}/{version['modelVersion']}"
+        assert requests.delete(place, timeout=60).status_code == 200
+    (server.store / f"{NAME}.mar").unlink()
+
+
+@pytest.mark.parametrize("turn", range(2))
+def test_no_request_fails_when_versions_change_under_load(
+    server: Server, management: Management, archives: dict[str, Path], astronaut: bytes, turn: int
+) -> None:
+    folders = unpacked_folders(server)
+    load = Load(f"{server.url}/predictions/{NAME}", astronaut)
+    with load.running():
+        put(archives["2.0"], server)  # in the place of the archive that 1.0 was unpacked from
+        management.register(f"{NAME}.mar", NAME, Serving(workers=1, batch_size=2))
+        management.wait_ready(NAME, "2.0")
+        load.wait_for(20)
+        assert set(load.answers) == {f"{NAME}/1.0"}, "a new version answers before it is the default"
+        new, old = versions_py(server, "--default", "2.0").splitlines()
+        assert new.startswith(f"{NAME}/2.0: 1 of 1 workers ready, ") and new.endswith("requests that name no version")
+        assert old.startswith(f"{NAME}/1.0: 2 of 2 workers ready, ") and old.endswith(" requests wait")
+        load.wait_for(20, f"{NAME}/2.0")
+        versions_py(server, "--retire", "1.0")
+        load.wait_for(20)
+    print(f"turn {turn}: {dict(load.answers)}")
+    assert set(load.answers) == {f"{NAME}/1.0", f"{NAME}/2.0"}
+    assert [each["modelVersion"] for each in management.versions(NAME)] == ["2.0"]
+    assert (server.store / f"{NAME}.mar").is_file()
+    assert unpacked_folders(server) == folders
+
+
+def test_the_two_commands_of_docs_versions_lose_no_request(
+    server: Server, management: Management, astronaut: bytes
+) -> None:
+    load = Load(f"{server.url}/predictions/{NAME}", astronaut)
+    with load.running():
+        options = ["--model", "centerface", "--size", "640", "--version", "2.0", "--out", str(server.store)]
+        command = [sys.executable, "repack.py", NAME, *options, "--register", server.management]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+        assert ended.returncode == 0, ended.stderr
+        assert f"{NAME}/1.0 is still there: python -m detserve.serving.versions {NAME} --retire 1.0" in ended.stdout
+        load.wait_for(20, f"{NAME}/2.0")
+        (listed,) = versions_py(server, "--retire", "1.0").splitlines()
+        assert listed.startswith(f"{NAME}/2.0: ")
+        load.wait_for(20)
+    print(f"packed, registered and retired under load: {dict(load.answers)}")
+    assert set(load.answers) == {f"{NAME}/1.0", f"{NAME}/2.0"}
+
+
+class Burst:
+    """Sixty callers at once, so that most must wait; and what they were answered."""
+
+    def __init__(self, server: Server, management: Management, picture: bytes, timeout: float) -> None:
+        self.answers: list[str] = []
+        url = f"{server.url}/predictions/{NAME}"
+
+        def ask() -> None:
+            try:
+                self.answers.append(requests.put(url, data=picture, timeout=timeout).headers.get("X-Model", "an error"))
+            except requests.Timeout:
+                self.answers.append("nothing")
+
+        self.callers = [threading.Thread(target=ask) for _ in range(60)]
+        for caller in self.callers:
+            caller.start()
+        while not management.versions(NAME)[0]["jobQueueStatus"]["pendingRequests"]:
+            assert any(caller.is_alive() for caller in self.callers), "they were answered too fast to wait"
+
+    def counts(self) -> Counter[str]:
+        for caller in self.callers:
+            caller.join()
+        return Counter(self.answers)
+
+
+def test_all_that_waits_is_answered_before_a_version_goes(
+    server: Server, management: Management, archives: dict[str, Path], astronaut: bytes
+) -> None:
+    """The queue of the old version is long and both its workers are busy when it is told to go."""
+    put(archives["2.0"], server)
+    management.register(f"{NAME}.mar", NAME, Serving(workers=1))
+    management.wait_ready(NAME, "2.0")
+    burst = Burst(server, management, astronaut, timeout=60)
+    management.set_default(NAME, "2.0")
+    management.retire(NAME, "1.0")
+    assert burst.counts() == {f"{NAME}/1.0": 60}
+
+
+def test_torchserves_own_removal_leaves_what_waits_unanswered(
+    server: Server, management: Management, archives: dict[str, Path], astronaut: bytes
+) -> None:
+    """Why `retire` waits; and that the tests above would see it if it did not."""
+    put(archives["2.0"], server)
+    management.register(f"{NAME}.mar", NAME, Serving(workers=1))
+    management.wait_ready(NAME, "2.0")
+    burst = Burst(server, management, astronaut, timeout=5)
+    management.set_default(NAME, "2.0")
+    assert requests.delete(f"{server.management}/models/{NAME}/1.0", timeout=60).status_code == 200
+    counts = burst.counts()
+    print(f"after a DELETE in the midst of sixty requests: {dict(counts)}")
+    assert counts["nothing"] + counts["an error"] > 0
+
+
+def test_a_worker_of_the_old_version_starts_anew_as_the_old_version(
+    server: Server, management: Management, archives: dict[str, Path], astronaut: bytes
+) -> None:
+    """Its archive's file is by then that of the new one."""
+    put(archives["2.0"], server)
+    pids = server.pids(NAME)
+    for pid in pids:
+        psutil.Process(pid).kill()
+    deadline = time.monotonic() + 60
+    while set(server.pids(NAME)) & set(pids) or {w["status"] for w in server.workers(NAME)} != {"READY"}:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert server.predict(NAME, astronaut).headers["X-Model"] == f"{NAME}/1.0"
+
+
+def test_what_cannot_be_retired_is_told_and_stays(
+    server: Server, management: Management, archives: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ServerFailed, match=r"fdv/1\.0 is the default version: make another the default first"):
+        management.retire(NAME, "1.0")
+    with pytest.raises(ServerFailed, match=r"fdv has no version '3\.0': 1\.0"):
+        management.retire(NAME, "3.0")
+    put(archives["2.0"], server)
+    management.register(f"{NAME}.mar", NAME, Serving(workers=1))
+    management.wait_ready(NAME, "2.0")
+    with pytest.raises(ServerFailed, match=r"fdv/2\.0 is not done after -1 s: 0 requests wait"):
+        management.retire(NAME, "2.0", timeout=-1)
+    assert [each["modelVersion"] for each in management.versions(NAME)] == ["1.0", "2.0"]
+    place = ["--management", server.management, "--run-dir", str(server.run_dir)]
+    capsys.readouterr()
+    assert versions.main([NAME, "--default", "4.0", *place]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("versions: TorchServe refused GET /models/fdv/4.0 (404): ")
