@@ -37,6 +37,7 @@ def write(path: Path, name: str, version: str, handler: str, recipe: Recipe, fil
 
     `handler` is one of those names. The file appears under its name only when it is whole and on the disk; an older
     one of that name stays until then. Stored without compression: weights hardly shrink, and a worker starts sooner.
+    Raises BadArchive when it cannot be written: the disk is full, for instance.
     """
     config = f"{name}.yaml"
     manifest = {
@@ -46,7 +47,14 @@ def write(path: Path, name: str, version: str, handler: str, recipe: Recipe, fil
         "createdOn": CREATED_ON,
     }
     texts = {MANIFEST: json.dumps(manifest, indent=2).encode(), config: recipe.to_yaml()}
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, texts, files)
+    except OSError as error:
+        raise BadArchive(f"cannot write {path}: {error.strerror}; nothing was changed there") from error
+
+
+def _write(path: Path, texts: Mapping[str, bytes], files: Mapping[str, Path]) -> None:
     handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import tempfile
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 from detserve import archive, backends, models, parity
 from detserve.backends.base import Backend, Device, EnginePlan
-from detserve.errors import BackendMissing, BadSpec
+from detserve.errors import BackendMissing, BadArchive, BadSpec
 from detserve.recipe import ENGINE_FOLDER, Part, Recipe
 from detserve.spec import ModelSpec, ReaderSpec
 from detserve.weights import locate, sha256_of
@@ -69,7 +70,7 @@ def pack(order: Order) -> Path:
         choice = ", ".join(adapter.precisions)
         raise BackendMissing(f"backend {adapter.name} has no precision {plan.precision!r}; it has {choice}")
     task = _task(order)
-    with tempfile.TemporaryDirectory() as scratch:
+    with _scratch() as scratch:
         engines = Path(scratch, ENGINE_FOLDER)
         recipe = Recipe(
             detect=_build(order.detect, adapter, plan, engines / "detect"),
@@ -158,6 +159,20 @@ def _own_module(model: str) -> dict[str, Path]:
         raise BadSpec(f"no files of {top!r} to pack; it needs an __init__.py")
     origin = Path(found.origin)
     return _tree(origin.parent) if found.submodule_search_locations else {origin.name: origin}
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for the engines. Raises BadArchive when its disk is full."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise BadArchive(
+            f"no room in {tempfile.gettempdir()}: {error.strerror}; TMPDIR names another folder"
+        ) from error
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from detserve.model_config import Serving
 
 _MOST_WORKERS = 10_000
 """More than any model has."""
+_CANNOT_UNPACK = "Failed to save model"
 # What TorchServe raises on top of the handler's own exception.
 _SECOND_HAND = re.compile(r"No module named 'ts\.torch_handler\.|RuntimeError: \d+ - (Unknown|System out of)")
 
@@ -58,7 +59,15 @@ class Management:
             "max_batch_delay": serving.max_batch_delay,
             "synchronous": "false",
         }
-        self._call("POST", "/models", parameters)
+        try:
+            self._call("POST", "/models", parameters)
+        except ServerFailed as error:
+            if _CANNOT_UNPACK not in str(error):
+                raise
+            raise ServerFailed(
+                f"TorchServe cannot unpack {archive}: it is damaged, or the disk is full; "
+                f"python repack.py {name} makes it anew"
+            ) from error
 
     def set_default(self, name: str, version: str) -> None:
         """Let requests that name no version go to this one."""
