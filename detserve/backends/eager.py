@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import ClassVar
 
@@ -32,7 +33,9 @@ class Eager(Backend):
 
         from detserve.backends.torch_device import network_of
 
-        torch.save(network_of(source, cls.name).network.state_dict(), folder / FILE)
+        buffer = BytesIO()  # on a full disk torch itself ends without saying so
+        torch.save(network_of(source, cls.name).network.state_dict(), buffer)
+        (folder / FILE).write_bytes(buffer.getvalue())
 
     def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
         """Make the network and fill in the weights; nothing is unpickled but tensors."""

@@ -60,16 +60,25 @@ def test_a_full_disk_leaves_the_old_archive_and_no_piece_of_the_new(disk: Path, 
     assert target.read_bytes() != before
 
 
-@pytest.mark.parametrize("full", ["the store", "the folder of temporary files"])
-def test_repack_says_so_in_one_line(disk: Path, tmp_path: Path, full: str) -> None:
-    environment = {**os.environ, "TMPDIR": str(disk)} if full != "the store" else None
-    store = disk if full == "the store" else tmp_path / "store"
-    command = [sys.executable, "repack.py", "fd1", "--model", "centerface", "--out", str(store)]
+@pytest.mark.parametrize("backend", ["openvino", "onnx", "torchscript", "eager"])
+def test_repack_says_so_in_one_line_when_the_folder_of_temporary_files_is_full(
+    disk: Path, tmp_path: Path, backend: str
+) -> None:
+    repack(disk, tmp_path / "store", "--backend", backend, TMPDIR=str(disk))
+    assert not list(tmp_path.glob("store/*"))
+
+
+def test_repack_says_so_in_one_line_when_the_store_is_full(disk: Path) -> None:
+    repack(disk, disk)
+
+
+def repack(disk: Path, store: Path, *options: str, **variables: str) -> None:
+    command = [sys.executable, "repack.py", "fd1", "--model", "centerface", "--out", str(store), *options]
+    environment = {**os.environ, **variables}
     packed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    print(f"\n{full} is full: {packed.stderr.splitlines()[-1]}")
+    print(f"\n{packed.stderr.splitlines()[-1]}")
     assert packed.returncode == 1
     assert "Traceback" not in packed.stderr
     (line,) = [line for line in packed.stderr.splitlines() if line.startswith("repack: ")]
     assert "No space left on device" in line
     assert list(disk.iterdir()) == []
-    assert not list(tmp_path.glob("store/*"))
