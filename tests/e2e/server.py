@@ -90,11 +90,16 @@ def port_options() -> dict[str, int]:
 
 @contextmanager
 def serving(store: Path, run_dir: Path, *arguments: str) -> Iterator[Server]:
-    """serve.py with these further arguments, its models ready; ended by SIGTERM, which must leave status 0."""
+    """serve.py with these further arguments, its models ready; ended by SIGTERM, which must leave status 0.
+
+    What it says on stderr goes into a file beside the run directory: of bad pictures decoders complain at length.
+    """
     ports = port_options()
     command = [sys.executable, str(ROOT / "serve.py"), "--model-store", str(store), "--run-dir", str(run_dir)]
     command += [str(word) for pair in ports.items() for word in pair]
-    process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
+    errors = run_dir.with_suffix(".stderr")
+    with errors.open("w") as stderr:
+        process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True)
     assert process.stdout is not None
     try:
         lines = []
@@ -103,7 +108,7 @@ def serving(store: Path, run_dir: Path, *arguments: str) -> Iterator[Server]:
         while not any(line.startswith("Ready in") for line in lines):
             assert select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0], lines
             line = process.stdout.readline()
-            assert line, f"serve.py ended with status {process.wait()}: {lines}"
+            assert line, f"serve.py ended with status {process.wait()}: {lines} {errors.read_text()}"
             lines.append(line)
         listening = [ports[f"--{name}"] for name in ("port", "management-port", "metrics-port", "grpc-port")]
         ready_seconds = time.monotonic() - begin
