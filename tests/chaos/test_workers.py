@@ -18,7 +18,7 @@ RECOVERY_SECONDS = 10.0
 """Until all workers are ready again, where the whole server is ready in a third of that."""
 LOAD = {"callers": 8, "think": 0.05}
 """Some load, not all that the machine can bear: a worker needs seconds of a core to start."""
-ROUNDS = [pytest.param(1, id="short"), pytest.param(20, id="long", marks=pytest.mark.slow)]
+ROUNDS = [pytest.param(1, id="short"), pytest.param(10, id="long", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("rounds", ROUNDS)

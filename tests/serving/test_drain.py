@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-import grpc
 import pytest
 import requests
 
@@ -36,7 +35,7 @@ def test_what_waits_and_what_is_worked_on_is_answered(settings: Settings, serve_
     served.wait_ready()
     sent = [b"picture %d" % n for n in range(8)]
     with ThreadPoolExecutor(9) as pool, grpc_client.channel(f"127.0.0.1:{settings.grpc_port}") as channel:
-        grpc.channel_ready_future(channel).result(30)
+        assert grpc_client.predict(channel, "slow", b"first") == b"first"  # the first one is slow
         running = [pool.submit(put, settings, "slow", data) for data in sent]
         over_grpc = pool.submit(grpc_client.predict, channel, "slow", b"over gRPC")
         time.sleep(0.2)
