@@ -7,12 +7,14 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from detserve.errors import BadArchive
+from detserve.integrity import sha256_of, sum_beside
 from detserve.recipe import Recipe
 
 MANIFEST = "MAR-INF/MANIFEST.json"
@@ -40,6 +42,7 @@ def write(path: Path, name: str, version: str, handler: str, recipe: Recipe, fil
 
     `handler` is one of those names. The file appears under its name only when it is whole and on the disk; an older
     one of that name stays until then. Stored without compression: weights hardly shrink, and a worker starts sooner.
+    Its own sum is written beside it. Raises BadArchive when it cannot be written: the disk is full, for instance.
     """
     config = f"{name}.yaml"
     manifest = {
@@ -51,18 +54,40 @@ def write(path: Path, name: str, version: str, handler: str, recipe: Recipe, fil
     contents = {entry: file.read_bytes() for entry, file in files.items()}
     contents |= {MANIFEST: json.dumps(manifest, indent=2).encode(), config: recipe.to_yaml()}
     contents[SUMS] = sums(contents)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, contents)
+    except OSError as error:
+        raise BadArchive(f"cannot write {path}: {error.strerror}; nothing was changed there") from error
+
+
+def _write(path: Path, contents: Mapping[str, bytes]) -> None:
+    beside = sum_beside(path)
+    parts: list[Path] = []
+    try:
+        with _part(path, parts) as stream:
             write_zip(stream, contents)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(scratch).chmod(0o644)
-        Path(scratch).replace(path)
+        with _part(beside, parts) as stream:
+            stream.write(f"{sha256_of(parts[0])}  {path.name}\n".encode())
+        beside.unlink(missing_ok=True)  # should this end here: no sum is better than that of another archive
+        parts[0].replace(path)
+        parts[1].replace(beside)
     except BaseException:
-        Path(scratch).unlink(missing_ok=True)
+        for part in parts:
+            part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _part(path: Path, parts: list[Path]) -> Iterator[IO[bytes]]:
+    """A new file beside that path, on the disk at the end; its own path is added to `parts`."""
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    parts.append(Path(scratch))
+    with os.fdopen(handle, "wb") as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
+    Path(scratch).chmod(0o644)
 
 
 def write_zip(stream: IO[bytes], contents: Mapping[str, bytes]) -> None:

@@ -16,7 +16,7 @@
         ├── BadWeights          a weight file that does not fit the network, or is not what it should be
         ├── BackendMissing      a backend that this machine lacks a package or a device for
         ├── EngineRejected      an engine that disagrees with the network that it was made from
-        ├── BadArchive          a .mar file that cannot be read or was not made by detserve
+        ├── BadArchive          a .mar file that cannot be read or written, or was not made by detserve
         └── ServerFailed        TorchServe did not start, or a model's workers did not become ready
 
 A message says what is wrong and what to do next, on one line.
@@ -103,7 +103,7 @@ class EngineRejected(SetupError):
 
 
 class BadArchive(SetupError):
-    """A .mar file cannot be read or was not made by detserve."""
+    """A .mar file cannot be read or written, or was not made by detserve."""
 
 
 class ServerFailed(SetupError):

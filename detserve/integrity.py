@@ -14,15 +14,9 @@ from pathlib import Path, PurePosixPath
 
 from detserve.errors import BadArchive
 
-ENGINE_PICKLES = ("network.pt", "network.torchscript")
-"""Engines of PyTorch, whose tensors are described by a pickle: their readers run nothing that it names."""
+ENGINE_PICKLES = ("network.pt", "network.torchscript", "engine.pth")
+"""Engines of PyTorch and torch2trt, whose tensors are described by a pickle: their readers run nothing that it names."""
 _PICKLE = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, 64 hex digits in lower case."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sum_beside(path: Path) -> Path:
@@ -30,9 +24,10 @@ def sum_beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def write_sum(path: Path) -> None:
-    """Write the sum of an archive beside it."""
-    sum_beside(path).write_text(f"{sha256_of(path)}  {path.name}\n", "utf-8")
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, 64 hex digits in lower case."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_sum(path: Path, sha256: str | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import tempfile
 import time
@@ -15,8 +16,8 @@ from typing import Any
 from detserve import agreement, archive, backends, models, parity
 from detserve.backends.base import INT8, Backend, Device, EnginePlan
 from detserve.calibration import Calibration
-from detserve.errors import BackendMissing, BadSpec
-from detserve.integrity import sha256_of, write_sum
+from detserve.errors import BackendMissing, BadArchive, BadSpec
+from detserve.integrity import sha256_of
 from detserve.recipe import ENGINE_FOLDER, Part, Recipe
 from detserve.spec import ModelSpec, ReaderSpec, Source
 from detserve.weights import locate
@@ -78,7 +79,7 @@ def pack(order: Order) -> Path:
     calibration = _calibration(order, plan)
     # A reader stays in floats: it is the smaller part of the time, and a wrong letter costs more than a shifted box.
     read_plan = replace(plan, precision=adapter.precisions[0]) if calibration else plan
-    with tempfile.TemporaryDirectory() as scratch:
+    with _scratch() as scratch:
         engines = Path(scratch, ENGINE_FOLDER)
         recipe = Recipe(
             detect=_build(order.detect, adapter, plan, engines / "detect", calibration),
@@ -92,7 +93,6 @@ def pack(order: Order) -> Path:
         files |= {path.relative_to(scratch).as_posix(): path for path in engines.rglob("*") if path.is_file()}
         path = order.out / f"{order.name}.mar"
         archive.write(path, order.name, order.version, f"{task}.py", recipe, files)
-        write_sum(path)
     return path
 
 
@@ -204,6 +204,20 @@ def _own_module(model: str) -> dict[str, Path]:
         raise BadSpec(f"no files of {top!r} to pack; it needs an __init__.py")
     origin = Path(found.origin)
     return _tree(origin.parent) if found.submodule_search_locations else {origin.name: origin}
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for the engines. Raises BadArchive when its disk is full."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise BadArchive(
+            f"no room in {tempfile.gettempdir()}: {error.strerror}; TMPDIR names another folder"
+        ) from error
 
 
 @contextmanager

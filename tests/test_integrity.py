@@ -16,7 +16,7 @@ import pytest
 import repack
 from detserve.archive import SUMS, sums, write_zip
 from detserve.errors import BadArchive
-from detserve.integrity import sha256_of, sum_beside, verify, write_sum
+from detserve.integrity import sha256_of, sum_beside, verify
 from detserve.packing import ModelOrder, Order, pack
 
 ROOT = Path(__file__).parents[1]
@@ -170,7 +170,7 @@ def test_the_command_prints_the_sum_and_what_it_agrees_with(packed: Path, capsys
 
 
 def test_serve_py_refuses_an_archive_of_another_sum(mar: Path, tmp_path: Path) -> None:
-    write_sum(mar)
+    sum_beside(mar).write_text(f"{sha256_of(mar)}  fd1.mar\n")
     with mar.open("ab") as file:
         file.write(b"\0")
     command = [sys.executable, ROOT / "serve.py", "--model-store", tmp_path, "--run-dir", tmp_path / "run"]

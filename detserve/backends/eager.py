@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -34,7 +35,9 @@ class Eager(TorchBackend):
 
         if plan.precision != "fp32":
             check_half(cls.name, gpu_count() > 0)
-        torch.save(network_of(source, cls.name).network.state_dict(), folder / FILE)
+        buffer = BytesIO()  # on a full disk torch itself ends without saying so
+        torch.save(network_of(source, cls.name).network.state_dict(), buffer)
+        (folder / FILE).write_bytes(buffer.getvalue())
 
     def load_module(self, folder: Path, plan: EnginePlan) -> Module:
         """Make the network and fill in the weights; nothing is unpickled but tensors."""

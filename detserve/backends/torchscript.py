@@ -43,7 +43,8 @@ class TorchScript(TorchBackend):
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # It warns of its own age, and of sizes that it takes for constants.
             traced = torch.jit.trace(network, network.example(), check_trace=False)  # type: ignore[no-untyped-call]
-            torch.jit.freeze(traced).save(folder / FILE)
+            frozen = torch.jit.freeze(traced)
+        (folder / FILE).write_bytes(frozen.save_to_buffer())  # on a full disk torch itself ends the process
 
     def load_module(self, folder: Path, plan: EnginePlan) -> Module:
         """Load, move and fuse. Fusing happens here: its result is made for this processor."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import shutil
 import signal
 import socket
@@ -13,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -24,12 +22,13 @@ import psutil
 
 from detserve.errors import ServerFailed
 from detserve.serving.config import Listener, Settings, template, write
+from detserve.serving.drain import drain
 from detserve.serving.java import find_java
+from detserve.serving.output import Output
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that end a server."""
 
-_STARTED = "Model server started."
 _START_TIMEOUT = 120.0
 _STOP_TIMEOUT = 15.0
 # TorchServe obeys these before the configuration that it is given.
@@ -46,11 +45,9 @@ class Frontend:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
+        self._output: Output | None = None
         self._lock: IO[str] | None = None
-        self._output: deque[str] = deque(maxlen=500)
-        self._started = threading.Event()
-        self._echo = False
+        self._serving = False
 
     def __enter__(self) -> Self:
         self.start()
@@ -85,9 +82,8 @@ class Frontend:
                     errors="replace",
                     process_group=0,
                 )
-                self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
-                self._reader.start()
-            self._wait_started(self._process, self._reader)
+                self._output = Output(self._process)
+            self._wait_started(self._process, self._output)
         except OSError as error:
             self.stop()
             raise ServerFailed(f"cannot start TorchServe in {settings.run_dir}: {error}") from error
@@ -96,16 +92,26 @@ class Frontend:
             raise
 
     def wait(self) -> NoReturn:
-        """Pass on what TorchServe prints, until it ends. Raises ServerFailed then."""
-        assert self._process is not None, "wait() needs a started server"
-        self._echo = True
+        """Pass on what TorchServe prints, until it ends. Raises ServerFailed then.
+
+        Where an exception ends the wait, `stop` answers the requests that were taken first.
+        """
+        assert self._process, "wait() needs a started server"
+        assert self._output
+        self._output.echo = self._serving = True
         status = _status(self._process.wait())
         raise ServerFailed(f"TorchServe ended by itself, {status}; see {self.settings.logs / 'ts_log.log'}")
 
     def stop(self) -> None:
-        """End Java and every worker: asked first, killed where that does not help within 15 s."""
+        """End Java and every worker: asked first, killed where that does not help within 15 s.
+
+        A server that was waited for is drained before, within 15 s: see `drain`.
+        """
         process, self._process = self._process, None
         if process is not None:
+            if self._serving and self._output is not None and process.poll() is None:
+                self._output.echo = False
+                drain(self.settings, process.pid, self._output, _STOP_TIMEOUT)
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_STOP_TIMEOUT)
@@ -114,8 +120,8 @@ class Frontend:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             psutil.wait_procs(left, _STOP_TIMEOUT)
-            if self._reader is not None:
-                self._reader.join(_STOP_TIMEOUT)
+            if self._output is not None:
+                self._output.join(_STOP_TIMEOUT)
         if self._lock is not None:
             self._clean()
             self._lock.close()
@@ -125,22 +131,12 @@ class Frontend:
         shutil.rmtree(self.settings.tmp, ignore_errors=True)
         self.settings.key_file.unlink(missing_ok=True)
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        with process.stdout as stream:
-            for line in stream:
-                self._output.append(line.rstrip())
-                if line.startswith(_STARTED):
-                    self._started.set()
-                if self._echo:
-                    sys.stderr.write(line)
-
-    def _wait_started(self, process: subprocess.Popen[str], reader: threading.Thread) -> None:
+    def _wait_started(self, process: subprocess.Popen[str], output: Output) -> None:
         deadline = time.monotonic() + _START_TIMEOUT
-        while not self._started.wait(0.05):
+        while not output.started.wait(0.05):
             if (status := process.poll()) is not None:
-                reader.join(_STOP_TIMEOUT)
-                raise ServerFailed(f"TorchServe did not start: {_cause(self._output) or _status(status)}")
+                output.join(_STOP_TIMEOUT)
+                raise ServerFailed(f"TorchServe did not start: {output.cause() or _status(status)}")
             if time.monotonic() > deadline:
                 raise ServerFailed(f"TorchServe did not start within {_START_TIMEOUT:.0f} s; see {self.settings.logs}")
 
@@ -238,11 +234,3 @@ def _group_members(group: int) -> list[psutil.Process]:
 
 def _status(code: int) -> str:
     return f"killed by signal {-code}" if code < 0 else f"with status {code}"
-
-
-def _cause(output: Iterable[str]) -> str:
-    """The line of Java's output that says why it ended: the innermost exception, or "" when there is none."""
-    lines = [line.strip() for line in output if line.strip()]
-    inner = [line for line in lines if line.startswith("Caused by: ")][-1:]
-    outer = [line for line in lines if re.search(r"^Invalid configuration|^Error: |(Exception|Error)\b", line)][:1]
-    return "".join(inner or outer or lines[-1:]).removeprefix("Caused by: ")

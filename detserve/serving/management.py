@@ -17,6 +17,9 @@ import requests
 from detserve.errors import ServerFailed
 from detserve.model_config import Serving
 
+_MOST_WORKERS = 10_000
+"""More than any model has."""
+_CANNOT_UNPACK = "Failed to save model"
 # What TorchServe raises on top of the handler's own exception.
 _SECOND_HAND = re.compile(r"No module named 'ts\.torch_handler\.|RuntimeError: \d+ - (Unknown|System out of)")
 
@@ -38,11 +41,15 @@ def _keys(run_dir: Path) -> Any:
 
 
 class Management:
-    """The management API of a server. run_dir: its folder, for its keys and for what its workers print."""
+    """The management API of a server.
 
-    def __init__(self, url: str, run_dir: Path) -> None:
+    run_dir: its folder, for its keys and for what its workers print; timeout: seconds for one answer.
+    """
+
+    def __init__(self, url: str, run_dir: Path, timeout: float = 300.0) -> None:
         self.url = url.rstrip("/")
         self.run_dir = run_dir
+        self.timeout = timeout
         self._registered: dict[str, str] = {}
 
     def register(self, archive: str, name: str, serving: Serving) -> None:
@@ -59,7 +66,15 @@ class Management:
             "max_batch_delay": serving.max_batch_delay,
             "synchronous": "false",
         }
-        self._call("POST", "/models", parameters)
+        try:
+            self._call("POST", "/models", parameters)
+        except ServerFailed as error:
+            if _CANNOT_UNPACK not in str(error):
+                raise
+            raise ServerFailed(
+                f"TorchServe cannot unpack {archive}: it is damaged, or the disk is full; "
+                f"python repack.py {name} makes it anew"
+            ) from error
 
     def unregister(self, name: str) -> None:
         """Take a model out and end its workers. Raises ServerFailed when TorchServe refuses."""
@@ -159,6 +174,27 @@ class Management:
                     f"curl -X DELETE {self.url}{place} when nobody waits for it any more"
                 ) from error
 
+    def close(self) -> float:
+        """Let every later request be refused with 503, while the workers go on with those that wait.
+
+        → the longest delay of a batch, in seconds.
+        """
+        models = self._models()
+        for model in models:
+            path = f"/models/{quote(model['modelName'], safe='')}/{quote(model['modelVersion'], safe='')}"
+            # With no least number TorchServe forgets the workers; it would end those beyond the greatest.
+            self._call("PUT", path, {"min_worker": 0, "max_worker": _MOST_WORKERS})
+        return max((model["maxBatchDelay"] / 1000 for model in models), default=0.0)
+
+    def waiting(self) -> int:
+        """How many requests wait in the queues of all models."""
+        return sum(model["jobQueueStatus"]["pendingRequests"] for model in self._models())
+
+    def _models(self) -> list[dict[str, Any]]:
+        """What TorchServe says of every version of every model."""
+        names = [model["modelName"] for model in self._call("GET", "/models", {"limit": 1000})["models"]]
+        return [model for name in names for model in self._call("GET", f"/models/{quote(name, safe='')}/all")]
+
     def _call(self, method: str, path: str, parameters: dict[str, str | int] | None = None) -> Any:
         return self._request(method, path, parameters, self.key("management")).json()
 
@@ -169,7 +205,9 @@ class Management:
         try:
             with requests.Session() as session:
                 session.trust_env = False  # no proxy on the way to loopback
-                answer = session.request(method, self.url + path, params=parameters, headers=headers, timeout=300)
+                answer = session.request(
+                    method, self.url + path, params=parameters, headers=headers, timeout=self.timeout
+                )
         except requests.RequestException as error:
             raise ServerFailed(f"TorchServe does not answer at {self.url}; see {self._logs / 'ts_log.log'}") from error
         if answer.ok:

@@ -27,6 +27,23 @@ class Handler:
     def handle(self, rows, context):
         return [bytes(row.get("data") or row.get("body")) for row in rows]
 """,
+    "slow": """
+import time
+class Handler:
+    def initialize(self, context):
+        pass
+    def handle(self, rows, context):
+        time.sleep(0.3)
+        return [bytes(row.get("data") or row.get("body")) for row in rows]
+""",
+    "hung": """
+import time
+class Handler:
+    def initialize(self, context):
+        pass
+    def handle(self, rows, context):
+        time.sleep(600)
+""",
     "lacking": """
 import no_such_package
 class Handler:
