@@ -51,10 +51,10 @@ def write(path: Path, name: str, version: str, handler: str, recipe: Recipe, fil
         "archiverVersion": "0.12.0",
         "createdOn": CREATED_ON,
     }
-    contents = {entry: file.read_bytes() for entry, file in files.items()}
-    contents |= {MANIFEST: json.dumps(manifest, indent=2).encode(), config: recipe.to_yaml()}
-    contents[SUMS] = sums(contents)
+    contents = {MANIFEST: json.dumps(manifest, indent=2).encode(), config: recipe.to_yaml()}
     try:
+        contents |= {entry: file.read_bytes() for entry, file in files.items()}
+        contents[SUMS] = sums(contents)
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, contents)
     except OSError as error:

@@ -9,6 +9,7 @@ import yaml
 from detserve import archive
 from detserve.backends.base import EnginePlan
 from detserve.errors import BadArchive, BadSpec
+from detserve.integrity import sum_beside
 from detserve.recipe import Part, Recipe
 
 PART = Part(
@@ -74,7 +75,7 @@ def test_a_crash_leaves_the_old_archive_and_nothing_beside_it(
     with pytest.raises(BadArchive, match="No such file"):
         write(target, files)
     assert target.read_bytes() == before
-    assert list(target.parent.iterdir()) == [target]
+    assert sorted(target.parent.iterdir()) == [target, sum_beside(target)]
 
 
 def test_no_serving_key_stands_in_the_yaml(tmp_path: Path, files: dict[str, Path]) -> None:
