@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from detserve.errors import BadArchive
 
 ENGINE_PICKLES = ("network.pt", "network.torchscript", "engine.pth")
-"""Engines of PyTorch and torch2trt, with a pickle that describes the tensors: their readers run nothing that it names."""
+"""Engines of PyTorch, whose tensors are described by a pickle: their readers run nothing that it names."""
 _PICKLE = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 
 
