@@ -212,6 +212,7 @@ def _orientation(exif: bytes) -> int:
 # The first 0xFF that neither fills nor stuffs, as libjpeg looks for it: junk between the segments is skipped.
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Bits of cv2's flags that stand for a half, a quarter and an eighth, whatever the kind of pixel.
 _REDUCED = {1: 0, 2: 16, 4: 32, 8: 64}
@@ -229,11 +230,12 @@ class _Jpeg:
     bits: int
     channels: int
     scan: int  # where the first scan starts
+    whole: bool  # whether that is all of the picture: libjpeg takes no other then
 
 
 def _walk_jpeg(data: bytes | bytearray) -> _Jpeg:
     """All that comes before the first scan. By itself, as it must find the scan and see the size that libjpeg sees."""
-    at, exif, frame = 2, b"", None
+    at, exif, frame, sequential = 2, b"", None, False
     for _ in range(_MOST_SEGMENTS):
         found = _MARKER.search(data, at)
         if not found or found[1][0] == _EOI:
@@ -245,8 +247,9 @@ def _walk_jpeg(data: bytes | bytearray) -> _Jpeg:
             bits, height, width, channels = frame
             orientation = _orientation(exif)
             header = _header("JPEG", _swapped((width, height), orientation), orientation)
-            return _Jpeg(header, bits, channels, at)
+            return _Jpeg(header, bits, channels, at, sequential and data[at + 2] == channels)
         if marker in _FRAMES and not frame:
+            sequential = marker in _SEQUENTIAL
             frame = struct.unpack_from(">BHHB", data, at + 2)
         (length,) = struct.unpack_from(">H", data, at)
         if marker == _APP1 and not exif and data.startswith(b"Exif\0", at + 2):
@@ -266,7 +269,8 @@ def _read_jpeg(data: bytes | bytearray, jpeg: _Jpeg, reduction: int) -> Pixels:
     # whether there is one shows fastest from behind.
     if data.rfind(b"\xff\xd9", jpeg.scan) < 0:
         raise BadPicture("the JPEG picture is cut short: its end is missing")
-    bombs.check_scans(data, jpeg.scan)
+    if not jpeg.whole:
+        bombs.check_scans(data, jpeg.scan)
     if jpeg.bits != 8 or jpeg.channels not in (1, 3, 4):
         raise UnsupportedFormat(f"JPEG of {jpeg.channels} channels of {jpeg.bits} bits is not served: send 8-bit RGB")
     if jpeg.channels == 4:

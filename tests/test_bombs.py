@@ -59,6 +59,17 @@ def test_scans_do_not_hide(hiding: bytes) -> None:
         refused(jpeg, BadPicture)
 
 
+def test_scans_of_a_sequential_jpeg_count_where_there_can_be_several() -> None:
+    large = saved(PIL.Image.new("RGB", (4000, 4000)), "JPEG", subsampling=0)
+    scan = large.index(b"\xff\xda")
+    one_by_one = b"".join(segment(0xDA, bytes([1, each, 0x11 * (each > 1), 0, 63, 0])) for each in (1, 2, 3))
+    assert "more than 100 scans" in refused(large[:scan] + one_by_one * 100_000 + b"\xff\xd9", BadPicture)
+    # Where the first scan has all colours, the decoder stops at the second.
+    before = time.process_time()
+    assert decode(large[:-2] + large[scan:-2] * 200 + one_by_one * 100_000 + b"\xff\xd9").size == (4000, 4000)
+    assert time.process_time() - before < RATHER_LONG
+
+
 def test_scans_are_counted_to_the_end_of_the_picture_alone() -> None:
     """Phones append a film, in which anything may stand."""
     film = b"\xff\xda\0\x08" * 5000

@@ -29,6 +29,7 @@ def test_on_loopback_no_token_is_asked_for(plain: Settings) -> None:
     assert written["inference_address"] == "http://127.0.0.1:8080"
     assert written["disable_token_authorization"] == "true"
     assert written["max_request_size"] == "33554432"  # from the template
+    assert written["install_py_dep_per_model"] == "false"
     assert written["metrics_config"] == str(CONFIG_DIR / "metrics.yaml")
 
 
