@@ -18,6 +18,7 @@ import PIL.Image
 from PIL import TiffImagePlugin, WebPImagePlugin  # noqa: F401
 from PIL.ImageFile import ImageFile
 
+from detserve import bombs
 from detserve.detections import Pixels
 from detserve.errors import BadPicture, PictureTooLarge, RequestError, UnsupportedFormat
 
@@ -132,7 +133,7 @@ def decode(
             reduction = 1
             picture, header = _open(data, name)
             _check_size(header.size, max_pixels)
-            _check_size(_tile_size(picture), max_pixels)
+            _check_size(bombs.decoded_size(picture), max_pixels)
             # Pillow turns a TIFF, and only a TIFF, while it decodes.
             rgb = _turn(_read(picture, _bits(data, picture)), 1 if name == "TIFF" else header.orientation)
         if rgb.shape != (-(-header.size[1] // reduction), -(-header.size[0] // reduction), 3):
@@ -265,6 +266,7 @@ def _read_jpeg(data: bytes | bytearray, jpeg: _Jpeg, reduction: int) -> Pixels:
     # whether there is one shows fastest from behind.
     if data.rfind(b"\xff\xd9", jpeg.scan) < 0:
         raise BadPicture("the JPEG picture is cut short: its end is missing")
+    bombs.check_scans(data, jpeg.scan)
     if jpeg.bits != 8 or jpeg.channels not in (1, 3, 4):
         raise UnsupportedFormat(f"JPEG of {jpeg.channels} channels of {jpeg.bits} bits is not served: send 8-bit RGB")
     if jpeg.channels == 4:
@@ -285,6 +287,8 @@ def _read_jpeg(data: bytes | bytearray, jpeg: _Jpeg, reduction: int) -> Pixels:
 
 def _open(data: bytes | bytearray, name: str) -> tuple[ImageFile, Header]:
     """The picture with its header read and its pixels not. A PNG's EXIF counts where it stands before the pixels."""
+    if name == "PNG":
+        bombs.check_profiles(data)
     picture = _open_with_pillow(_first_frame(data) if name == "GIF" else data, name)
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         # Pillow would turn a TIFF by its XMP too, but tells its size without.
@@ -320,13 +324,6 @@ def _first_frame(gif: bytes | bytearray) -> bytes | bytearray:
     return gif[:start] + control + gif[at:]
 
 
-def _tile_size(picture: ImageFile) -> tuple[int, int]:
-    """(width, height) of the tiles that a TIFF is decoded by, which may be far larger than the picture."""
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        return picture.tag_v2.get(TiffImagePlugin.TILEWIDTH, 1), picture.tag_v2.get(TiffImagePlugin.TILELENGTH, 1)
-    return 1, 1
-
-
 def _bits(data: bytes | bytearray, picture: ImageFile) -> int:
     """Bits of one stored sample, for the formats in which Pillow leaves something to do about them."""
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
@@ -349,10 +346,10 @@ def _read(picture: ImageFile, bits: int) -> Pixels:
         return np.array(white)
     rgb: Pixels = np.array(picture.convert("RGB"))
     if key is not None:
-        stored = np.asarray(key)
+        stored = np.broadcast_to(key, 3)
         # Of 16 bits Pillow keeps the high 8, and 2 and 4 it stretches to the whole range; but not so the key.
-        shown = stored >> 8 if bits == 16 else stored * 255 // (2**bits - 1)
-        rgb[(rgb == shown).all(axis=2)] = 255
+        shown = tuple((stored >> 8 if bits == 16 else stored * 255 // (2**bits - 1)).tolist())
+        rgb |= np.asarray(cv2.inRange(rgb, shown, shown), np.uint8)[..., np.newaxis]  # 255 where it is that colour
     return rgb
 
 

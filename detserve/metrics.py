@@ -9,10 +9,12 @@ histogram of its own looks like, and histogram_quantile() works.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from detserve.errors import RequestError
@@ -31,6 +33,10 @@ HISTOGRAMS = {
 }
 """Name → unit and upper bounds of the buckets."""
 REJECTED = "RejectedPictures"
+STARTS = "WorkerStarts"
+"""Workers that were loaded: what is more than the workers there are was a restart."""
+MEMORY = "WorkerMemory"
+"""Resident memory of each worker, by the number that TorchServe gives it and keeps when it starts it anew."""
 SECONDS = 1.0
 """How long values are gathered."""
 
@@ -39,24 +45,29 @@ class WorkerMetrics:
     """The metrics of one worker; values may be observed in one thread while another hands them over."""
 
     def __init__(self, context: Any) -> None:
+        import psutil
         from ts.metrics.metric_type_enum import MetricTypes
 
+        self._process = psutil.Process()
         self._model = context.model_name
         self._logger = logging.getLogger("ts.metrics.caching_metric")
         self._logger.setLevel(logging.WARNING)
         self._lock = threading.Lock()
-        self._gathered: Counter[tuple[str, str | None]] = Counter()
+        self._gathered: Counter[tuple[str, str | None]] = Counter({(STARTS, None): 1})
         self._timer: threading.Timer | None = None
 
-        def counter(name: str, unit: str, *dimensions: str) -> Any:
-            names = ["ModelName", "Level", *dimensions]
-            return context.metrics.add_metric_to_cache(name, unit, names, MetricTypes.COUNTER)
+        def metric(kind: Any, name: str, unit: str, *dimensions: str) -> Any:
+            return context.metrics.add_metric_to_cache(name, unit, ["ModelName", "Level", *dimensions], kind)
 
-        self._counters = {REJECTED: counter(REJECTED, "count", "Reason")}
+        counter = partial(metric, MetricTypes.COUNTER)
+        self._memory = metric(MetricTypes.GAUGE, MEMORY, "bytes", "Worker")
+        self._counters = {REJECTED: counter(REJECTED, "count", "Reason"), STARTS: counter(STARTS, "count")}
         for name, (unit, _) in HISTOGRAMS.items():
             self._counters[f"{name}_bucket"] = counter(f"{name}_bucket", unit, "le")
             self._counters[f"{name}_sum"] = counter(f"{name}_sum", unit)
             self._counters[f"{name}_count"] = counter(f"{name}_count", unit)
+        with self._lock:
+            self._hand_over_soon()
 
     def observe(self, results: Sequence[Result]) -> None:
         """Take in what became of one batch."""
@@ -72,10 +83,13 @@ class WorkerMetrics:
             if answered:
                 self._observe("InferenceTime", answered[0].timings.infer)
                 self._observe("PostprocessTime", answered[0].timings.post)
-            if self._timer is None:
-                self._timer = threading.Timer(SECONDS, self._hand_over)
-                self._timer.daemon = True
-                self._timer.start()
+            self._hand_over_soon()
+
+    def _hand_over_soon(self) -> None:
+        if self._timer is None:
+            self._timer = threading.Timer(SECONDS, self._hand_over)
+            self._timer.daemon = True
+            self._timer.start()
 
     def _observe(self, name: str, value: float) -> None:
         bounds = HISTOGRAMS[name][1]
@@ -99,4 +113,10 @@ class WorkerMetrics:
             if value:
                 labels = [self._model, "Model", *([label] if label is not None else [])]
                 self._counters[name].add_or_update(round(value, 3), labels)
+        self._memory.add_or_update(self._process.memory_info().rss, [self._model, "Model", _worker()])
         self._logger.setLevel(logging.WARNING)
+
+
+def _worker() -> str:
+    """The worker's number, 9000 for instance, which is how its socket's name ends; "" where it has no such socket."""
+    return next((word.rpartition(".")[2] for word in sys.argv if ".ts.sock." in word), "")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from detserve import metrics
@@ -28,7 +30,7 @@ class Counters:
     def add_metric_to_cache(self, name: str, unit: str, dimensions: list[str], kind: Any) -> SimpleNamespace:
         def add_or_update(value: float, labels: list[str]) -> None:
             assert len(labels) == len(dimensions)
-            assert kind.value == "counter" and value > 0
+            assert kind.value == ("gauge" if name == metrics.MEMORY else "counter") and value > 0
             self.values[name, *labels[2:]] += value
             self.lines += 1
 
@@ -83,3 +85,19 @@ def test_many_batches_make_few_lines(counters: Counters, monkeypatch: pytest.Mon
         worker.observe(results([3.0]))
     wait_until(counters, "BatchSize_count", 500)
     assert counters.lines < 3 * sum(len(bounds) + 3 for _, bounds in metrics.HISTOGRAMS.values())
+
+
+def test_a_worker_tells_of_its_start_and_its_memory_unasked(counters: Counters) -> None:
+    metrics.WorkerMetrics(SimpleNamespace(model_name="fd1", metrics=counters))
+    wait_until(counters, metrics.STARTS, 1)
+    deadline = time.monotonic() + 5
+    while not counters.values[metrics.MEMORY, ""]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert counters.values[metrics.MEMORY, ""] == pytest.approx(psutil.Process().memory_info().rss, rel=0.2)
+    assert counters.values[metrics.STARTS,] == 1
+
+
+def test_a_worker_is_known_by_the_number_of_its_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["worker.py", "--sock-name", "/run/tmp/.ts.sock.9002", "--metrics-config", "x"])
+    assert metrics._worker() == "9002"
