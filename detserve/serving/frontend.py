@@ -108,24 +108,19 @@ class Frontend:
         A server that was waited for is drained before, within 15 s: see `drain`.
         """
         process, self._process = self._process, None
-        if process is not None:
-            if self._serving and self._output is not None and process.poll() is None:
+        try:
+            if self._serving and self._output and process and process.poll() is None:
                 self._output.echo = False
                 drain(self.settings, process.pid, self._output, _STOP_TIMEOUT)
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(_STOP_TIMEOUT)
-            left = _group_members(process.pid)
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            psutil.wait_procs(left, _STOP_TIMEOUT)
+        finally:
+            if process is not None:
+                _end(process)
             if self._output is not None:
                 self._output.join(_STOP_TIMEOUT)
-        if self._lock is not None:
-            self._clean()
-            self._lock.close()
-            self._lock = None
+            if self._lock is not None:
+                self._clean()
+                self._lock.close()
+                self._lock = None
 
     def _clean(self) -> None:
         shutil.rmtree(self.settings.tmp, ignore_errors=True)
@@ -221,6 +216,18 @@ def _signals_held() -> Iterator[None]:
             signal.signal(number, handler)
     for received in held:
         signal.raise_signal(received)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a process and whatever is left of its group."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_TIMEOUT)
+    left = _group_members(process.pid)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    psutil.wait_procs(left, _STOP_TIMEOUT)
 
 
 def _group_members(group: int) -> list[psutil.Process]:

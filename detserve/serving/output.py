@@ -11,6 +11,8 @@ from collections import deque
 
 _STARTED = "Model server started."
 _DUMP_BEGINS, _DUMP_ENDS = "Full thread dump", "JNI global ref"
+# A line with the name, and indented ones. What other threads log meanwhile may stand between two of them.
+_THREAD = re.compile(r'^"([^"]+)".*\n((?:[ \t].*\n)*)', re.MULTILINE)
 
 
 class Output:
@@ -69,5 +71,8 @@ class Output:
 
 def busy_workers(dump: str) -> list[str]:
     """The names of the threads that look after a worker and do not wait for work, in a thread dump of TorchServe."""
-    threads = [thread for thread in dump.split("\n\n") if "org.pytorch.serve.wlm.WorkerThread.run" in thread]
-    return [thread.split('"')[1] for thread in threads if "org.pytorch.serve.wlm.Model.pollBatch" not in thread]
+    return [
+        name
+        for name, stack in _THREAD.findall(dump)
+        if "org.pytorch.serve.wlm.WorkerThread.run" in stack and "org.pytorch.serve.wlm.Model.pollBatch" not in stack
+    ]

@@ -117,4 +117,4 @@ def serving(store: Path, run_dir: Path, *arguments: str) -> Iterator[Server]:
         process.send_signal(signal.SIGTERM)
         status = process.wait(60)
         process.stdout.close()
-    assert status == 0
+    assert status == 0, errors.read_text()[-2000:]

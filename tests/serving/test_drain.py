@@ -86,5 +86,7 @@ def test_the_threads_of_a_dump_tell_which_workers_are_busy() -> None:
         f'"W-9001-fd1_1.0-stdout" #22 runnable\n{reads}',
         '"W-9002-gone_1.0" #23 waiting\n\tat java.util.concurrent.ThreadPoolExecutor.getTask\n',
     ]
-    assert busy_workers("Full thread dump\n\n" + "\n\n".join(threads)) == ["W-9001-fd1_1.0"]
+    logged = f"2026-11-20T15:16:01.000Z [ERROR] W-9003 died\nInterruptedException: null\n{infers}{runs}"
+    dump = "\n".join(["Full thread dump\n", *threads[:2], logged, *threads[2:]])
+    assert busy_workers(dump) == ["W-9001-fd1_1.0"]
     assert busy_workers(threads[0]) == []
