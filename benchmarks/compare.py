@@ -1,10 +1,11 @@
 """How much of the machine a server of detserve's turns into answers, in one table.
 
-.venv/bin/python -m benchmarks.compare
+.venv/bin/python -m benchmarks.compare [--model td1]
 
-(a) the limit: as many processes as there are workers run the archive's pipeline in process, from bytes to JSON.
-(b) detserve: the same archive behind TorchServe, as `make serve` starts it.
-(c) plain: a handler as one writes it on the first day (plain_handler.py) on a stock TorchServe, the same weights.
+(a) the limit: as many processes as there are cores run the archive's pipeline in process, from bytes to JSON.
+(b) detserve: the same archive behind TorchServe, as `make serve` starts it, with a worker for each core.
+(c) plain: a handler as one writes it on the first day (plain_handler.py for faces, plain_text_handler.py for text) on a
+    stock TorchServe, the same weights. There is none for ocr1; benchmarks.reading has the package rapidocr beside it.
 
 They are measured in turn, again and again, so that whatever else the machine does hits all of them alike; the
 figures are medians of the rounds. A server that is not measured stands still.
@@ -28,6 +29,8 @@ from pathlib import Path
 
 from benchmarks.ceiling import SIZES, ceiling
 from benchmarks.contestants import ROOT, Contestant, contestants
+from benchmarks.pages import page
+from detserve import archive
 from detserve.bench import pictures
 from detserve.bench.metrics import NAN, Summary
 from detserve.bench.pacer import Closed
@@ -101,20 +104,20 @@ def rounds(found: Sequence[Contestant], options: argparse.Namespace) -> Results:
 
 def throughput(results: Results) -> Iterator[list[str]]:
     """Answers a second, their ratios, and latencies."""
-    yield ["picture", "callers", *(f"{x} QPS" for x in "abc"), "b/a", "b/c", *(f"{x} p50" for x in "abc"),
-           *(f"{x} p99" for x in "abc"), "errors"]  # fmt: skip
+    letters = _letters(results)
+    yield ["picture", "callers", *(f"{x} QPS" for x in letters), *(f"b/{x}" for x in letters if x != "b"),
+           *(f"{x} p50" for x in letters), *(f"{x} p99" for x in letters), "errors"]  # fmt: skip
     for size in SIZES:
         for concurrency in CONCURRENCY:
-            a, b, c = (results[letter, size, concurrency] for letter in "abc")
+            found = {letter: results[letter, size, concurrency] for letter in letters}
             yield [
                 size,
                 str(concurrency),
-                *(f"{each.rate:.1f}" for each in (a, b, c)),
-                f"{b.rate / a.rate:.2f}",
-                f"{b.rate / c.rate:.2f}",
-                *(f"{each.p50:.1f}" for each in (a, b, c)),
-                *(f"{each.p99:.1f}" for each in (a, b, c)),
-                "/".join(f"{each.errors:.0f}" for each in (a, b, c)),
+                *(f"{each.rate:.1f}" for each in found.values()),
+                *(_ratio(found["b"].rate, each.rate) for x, each in found.items() if x != "b"),
+                *(f"{each.p50:.1f}" for each in found.values()),
+                *(f"{each.p99:.1f}" for each in found.values()),
+                "/".join(f"{each.errors:.0f}" for each in found.values()),
             ]
 
 
@@ -129,12 +132,23 @@ def single(results: Results) -> Iterator[list[str]]:
 
 def processors(results: Results) -> Iterator[list[str]]:
     """Processor milliseconds a request: of all processes of a contestant, and of the load generator on top."""
-    yield ["picture", "callers", *(f"{x} CPU" for x in "abc"), *(f"{x} client" for x in "bc")]
+    letters = _letters(results)
+    yield ["picture", "callers", *(f"{x} CPU" for x in letters), *(f"{x} client" for x in letters[1:])]
     for size in SIZES:
         for concurrency in CONCURRENCY:
-            a, b, c = (results[letter, size, concurrency] for letter in "abc")
-            cpu = [f"{each.cpu:.2f}" for each in (a, b, c)]
-            yield [size, str(concurrency), *cpu, *(f"{each.client:.2f}" for each in (b, c))]
+            found = [results[letter, size, concurrency] for letter in letters]
+            cpu = [f"{each.cpu:.2f}" for each in found]
+            yield [size, str(concurrency), *cpu, *(f"{each.client:.2f}" for each in found[1:])]
+
+
+def _ratio(rate: float, other: float) -> str:
+    """Of two rates; "-" where the other answered nothing in its time."""
+    return f"{rate / other:.2f}" if other else "-"
+
+
+def _letters(results: Results) -> list[str]:
+    """The contestants: a, b, and c where there is one."""
+    return sorted({letter for letter, _, _ in results})
 
 
 def machine() -> str:
@@ -144,6 +158,13 @@ def machine() -> str:
     cores = len(os.sched_getaffinity(0))
     busy = os.getloadavg()[0]
     return f"{cores} × {(names or [platform.machine()])[0]}, {packages}; busy at the start: {busy:.1f} processors"
+
+
+def sent(task: str) -> list[bytes]:
+    """A picture of each size with what is looked for: a face, or print."""
+    if task == "face":
+        return [pictures.load(size)[0].data for size in SIZES]
+    return [page(*map(int, size.split("x"))) for size in SIZES]
 
 
 def _lines(path: str) -> list[str]:
@@ -157,11 +178,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--archive", type=Path, default=ROOT / "model_store" / "fd1.mar", help="of (a) and (b) (model_store/fd1.mar)")
+    add("--model", default="fd1", help="fd1, td1 or ocr1, for instance (%(default)s)")
+    add("--archive", type=Path, help="of (a) and (b) (model_store/MODEL.mar)")
     add("--rounds", type=int, default=3, help="each measures every picture and concurrency once (%(default)s)")
-    add("--seconds", type=float, default=2.0, help="of each measurement (%(default)s)")
+    add("--seconds", type=float, help="of each measurement (2; of text, which takes longer, 8)")
     add("--json", type=Path, metavar="FILE", help="write the medians there")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.archive = options.archive or ROOT / "model_store" / f"{options.model}.mar"
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -169,8 +193,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers are ended on the way out
     print(machine(), flush=True)
-    data = [pictures.load(size)[0].data for size in SIZES]
     try:
+        task = archive.read(options.archive).recipe.detect.spec().task
+        data = sent(task)
+        options.seconds = options.seconds or (2.0 if task == "face" else 8.0)
         print(f"\nThe load generator on a server that answers at once:\n{ceiling()}", flush=True)
         with tempfile.TemporaryDirectory() as scratch, contestants(options.archive, data, Path(scratch)) as found:
             results = rounds(found, options)

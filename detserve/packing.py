@@ -77,7 +77,7 @@ def pack(order: Order) -> Path:
         raise BackendMissing(f"backend {adapter.name} has no precision {plan.precision!r}; it has {choice}")
     task = _task(order)
     calibration = _calibration(order, plan)
-    # A reader stays in floats: it is the smaller part of the time, and a wrong letter costs more than a shifted box.
+    # A reader stays in floats: it would have to learn from lines, and a wrong letter costs more than a shifted box.
     read_plan = replace(plan, precision=adapter.precisions[0]) if calibration else plan
     with _scratch() as scratch:
         engines = Path(scratch, ENGINE_FOLDER)

@@ -48,4 +48,24 @@ class Open:
         return f"rate {self.rate:g}/s"
 
 
+@dataclass(frozen=True)
+class Surge(Open):
+    """An open loop at `rate` that begins with `surge` hits a second, for the first `seconds`."""
+
+    surge: float = 0.0
+    seconds: float = 0.0
+
+    def due(self, share: int, shares: int) -> Iterator[float]:
+        """The moments of one of `shares` load processes, in seconds since the start; without end."""
+        first = Open(self.surge, self.arrivals).due(share, shares)
+        after = Open(self.rate, self.arrivals).due(share, shares)
+        return itertools.chain(
+            itertools.takewhile(lambda moment: moment < self.seconds, first),
+            (self.seconds + moment for moment in after),
+        )
+
+    def __str__(self) -> str:
+        return f"rate {self.surge:g}/s for {self.seconds:g} s, then {self.rate:g}/s"
+
+
 Load = Closed | Open

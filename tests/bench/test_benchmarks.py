@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import ceiling, compare, precision
-from benchmarks.contestants import pack_plain
+from benchmarks import ceiling, compare, plain_archives, precision
 from benchmarks.faces import Labelled, average_precision, mosaic
+from benchmarks.pages import page
 from detserve import models
 from detserve.calibration import Calibration
+from detserve.images import decode
 from detserve.weights import locate
 
 
@@ -28,7 +29,7 @@ def test_the_plain_handler_finds_the_face(tmp_path: Path, astronaut: bytes, monk
     pytest.importorskip("ts.torch_handler.base_handler", exc_type=ImportError)
     from benchmarks.plain_handler import PlainHandler
 
-    pack_plain(tmp_path / "plain.mar")
+    plain_archives.faces(tmp_path / "plain.mar")
     with zipfile.ZipFile(tmp_path / "plain.mar") as mar:
         mar.extractall(tmp_path)
         assert not [name for name in mar.namelist() if "detserve" in name]
@@ -39,6 +40,30 @@ def test_the_plain_handler_finds_the_face(tmp_path: Path, astronaut: bytes, monk
     assert face["box"] == pytest.approx([181, 58, 270, 180], abs=12)
     assert face["score"] > 0.8
     assert face["landmarks"][0] < face["landmarks"][2]
+
+
+def test_the_plain_handler_of_text_finds_the_lines_of_a_page(tmp_path: Path) -> None:
+    pytest.importorskip("ts.torch_handler.base_handler", exc_type=ImportError)
+    from benchmarks.plain_text_handler import PlainTextHandler
+
+    plain_archives.text(tmp_path / "plain.mar")
+    with zipfile.ZipFile(tmp_path / "plain.mar") as mar:
+        mar.extractall(tmp_path)
+        assert not [name for name in mar.namelist() if "detserve" in name]
+    handler = PlainTextHandler()
+    handler.initialize(SimpleNamespace(system_properties={"model_dir": str(tmp_path)}))
+    (regions,) = handler.postprocess(handler.inference(handler.preprocess([{"body": page(768, 382)}])))
+    assert len(regions) == 7
+    quads = np.array([region["quad"] for region in regions]).reshape(-1, 4, 2)
+    first = quads[quads[:, :, 1].mean(axis=1).argmin()]
+    assert [*first.min(axis=0), *first.max(axis=0)] == pytest.approx([6, 14, 592, 72], abs=10)
+
+
+@pytest.mark.parametrize("size", [(512, 512), (4000, 300)])
+def test_a_page_is_of_its_size_and_full_of_print(size: tuple[int, int]) -> None:
+    picture = decode(page(*size))
+    assert picture.size == size
+    assert (picture.rgb.reshape(4, -1).std(axis=1) > 20).all()
 
 
 def figures(rate: float, p50: float) -> compare.Figures:
@@ -62,6 +87,13 @@ def test_tables_are_of_medians_and_ratios() -> None:
     head, *rows = compare.single(results)
     assert rows[0][-1] == "1.50"
     assert len(list(compare.processors(results))) == 10
+    idle = results | {("c", "512x512", 1): figures(0.0, 5)}
+    assert next(iter(list(compare.throughput(idle))[1:]))[6] == "-"
+    without = {key: value for key, value in results.items() if key[0] != "c"}
+    head, *rows = compare.throughput(without)
+    assert dict(zip(head, rows[0], strict=True))["b/a"] == "0.75"
+    assert not any("c " in name or "/c" in name for name in head)
+    assert len(list(compare.processors(without))) == 10
 
 
 def test_average_precision_is_the_area_under_the_envelope() -> None:
