@@ -1,20 +1,25 @@
 # make serve   everything that a fresh machine needs, then the server at 127.0.0.1:8080; ARGS="--port 8090"
-# make test    all tests that need no GPU
+# make test    all tests that need no GPU, and of the faults a short set
+# make chaos   all faults at full length: half an hour, ten minutes of soak among them
 # make bench   the limit of this machine, detserve, and a plain handler, side by side
 # make check   formatter, linter, type checker
+# make audit   known holes in what is installed; asks the package index for advisories
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 # What goes into an archive, or decides about it.
 CODE := $(shell find detserve handlers -name '*.py' -not -path '*/bench/*' -not -path '*/client/*' -not -path '*/serving/*')
 
-.PHONY: serve test check format bench clean
+.PHONY: serve test chaos check audit format bench clean
 
 serve: $(VENV)/.serve model_store/fd1.mar model_store/td1.mar model_store/ocr1.mar
 	@exec $(PYTHON) serve.py $(ARGS)
 
 test: $(VENV)/.dev
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -m "not (chaos and slow)" $(ARGS)
+
+chaos: $(VENV)/.dev
+	$(PYTHON) -m pytest -s -m "chaos and slow" $(ARGS)
 
 bench: $(VENV)/.dev model_store/fd1.mar
 	$(PYTHON) -m benchmarks.compare $(ARGS)
@@ -23,6 +28,12 @@ check: $(VENV)/.dev
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
+
+audit: $(VENV)/.dev
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip install -q -r requirements/audit.txt
+	$(PYTHON) -m pip --disable-pip-version-check list --format=freeze | sed 's/+[a-z0-9.]*$$//' | \
+	    $(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip -r /dev/stdin
 
 format: $(VENV)/.dev
 	$(PYTHON) -m ruff format .
@@ -40,4 +51,4 @@ $(VENV)/.dev: $(VENV)/.serve
 	@touch $@
 
 clean:
-	rm -rf run model_store/*.mar
+	rm -rf run model_store/*.mar model_store/*.mar.sha256

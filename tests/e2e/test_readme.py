@@ -110,5 +110,5 @@ def test_links_and_make_targets_exist() -> None:
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / link).exists(), link
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    for target in set(re.findall(r"\bmake (serve|test|check|format|bench)\b", README)):
+    for target in set(re.findall(r"\bmake (serve|test|check|format|bench|chaos|audit)\b", README)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
