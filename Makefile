@@ -21,7 +21,7 @@ test: $(VENV)/.dev
 chaos: $(VENV)/.dev
 	$(PYTHON) -m pytest -s -m "chaos and slow" $(ARGS)
 
-bench: $(VENV)/.dev model_store/fd1.mar
+bench: $(VENV)/.dev model_store/fd1.mar model_store/td1.mar model_store/ocr1.mar
 	$(PYTHON) -m benchmarks.compare $(ARGS)
 
 check: $(VENV)/.dev
