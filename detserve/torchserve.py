@@ -75,7 +75,7 @@ class PictureHandler:
         try:
             options = Options.parse({**headers, **row}, self.pipeline.spec, self.defaults)
         except RequestError as error:
-            return error
+            return error.bare()
         data = next((row[name] for name in PICTURE_FIELDS if name in row), None)
         if not isinstance(data, bytes | bytearray):
             return BadPicture(
