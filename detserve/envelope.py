@@ -96,7 +96,7 @@ def opened(row: Mapping[str, Any]) -> Envelope:
         if isinstance(body, Mapping) or (isinstance(body, bytes | bytearray) and body[:64].lstrip()[:1] == b"{"):
             return parse(body)
     except RequestError as error:
-        return Bare([error])
+        return Bare([error.bare()])
     if not isinstance(body, bytes | bytearray):
         return Bare([BadPicture(NO_PICTURE)])
     return Bare([(body, row)])
@@ -133,8 +133,10 @@ def _load(body: bytes | bytearray) -> Mapping[str, Any]:
         raise TooManyPictures(f"the JSON body holds more than {MAX_VALUES} values: send fewer pictures at once")
     try:
         document: Mapping[str, Any] = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(f"the body begins like JSON and is none: {str(error)[:80]}") from error
+    except json.JSONDecodeError as error:
+        raise BadRequest(f"the body begins like JSON and is none: {error.msg}, at character {error.pos}") from None
+    except (ValueError, RecursionError):  # bytes of no known text, or brackets within brackets
+        raise BadRequest("the body begins like JSON and is none") from None
     return document
 
 

@@ -22,7 +22,7 @@
 A message says what is wrong and what to do next, on one line.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class DetserveError(Exception):
@@ -34,6 +34,15 @@ class RequestError(DetserveError):
 
     status: ClassVar[int] = 400
     type: ClassVar[str] = "bad_request"
+
+    def bare(self) -> Self:
+        """The error without where it comes from, to be kept as a result.
+
+        Its traceback refers to the frames that hold the bodies of the batch, and those to the results: megabytes that
+        only the rarest run of the garbage collector would free.
+        """
+        self.__cause__ = self.__context__ = None
+        return self.with_traceback(None)
 
 
 class BadRequest(RequestError):

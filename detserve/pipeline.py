@@ -99,7 +99,7 @@ class BatchPipeline:
         try:
             image = decode(data, self.max_pixels, self.enough)
         except RequestError as error:
-            return Result(error, timings=Timings(decode=_ms_since(start)))
+            return Result(error.bare(), timings=Timings(decode=_ms_since(start)))
         letterbox = self.spec.letterbox(image.size)
         self.detector.draw(image.rgb, letterbox, canvas)
         return _Placed(letterbox, options, _ms_since(start))
@@ -147,7 +147,7 @@ class ReadingPipeline:
         try:
             image = decode(data, self.max_pixels, self.enough)
         except RequestError as error:
-            return Result(error, timings=Timings(decode=_ms_since(start)))
+            return Result(error.bare(), timings=Timings(decode=_ms_since(start)))
         letterbox = self.spec.letterbox(image.size)
         canvas = np.empty((1, letterbox.canvas[1], letterbox.canvas[0], 3), np.uint8)
         letterbox.apply(image.rgb, canvas[0], self.spec.fill)

@@ -103,7 +103,7 @@ class PictureHandler:
         try:
             return data, Options.parse({**headers, **fields}, self.pipeline.spec, self.defaults)
         except RequestError as error:
-            return error
+            return error.bare()
 
     def _run_in_parts(self, items: Sequence[Item | RequestError]) -> list[Result]:
         """The results, of at most PART pictures at a time: several requests of many pictures may come in one batch."""

@@ -1,3 +1,5 @@
+import gc
+import weakref
 from pathlib import Path
 
 import cv2
@@ -120,6 +122,27 @@ def test_each_stage_is_timed(pipeline: BatchPipeline, astronaut: bytes) -> None:
     first, second = pipeline([(astronaut, options()), (b"", options())])
     assert min(first.timings.decode, first.timings.infer, first.timings.post) > 0
     assert second.timings.infer == 0
+
+
+@pytest.mark.parametrize("end", [300_000, 0], ids=["broken", "empty"])
+def test_a_refused_picture_leaves_nothing_to_the_garbage_collector(
+    pipeline: BatchPipeline, astronaut: bytes, end: int
+) -> None:
+    """Its rarest run comes after hundreds of megabytes."""
+
+    class Body(bytearray):
+        """One that can be watched."""
+
+    body = Body(astronaut[:end])
+    watched = weakref.ref(body)
+    gc.disable()
+    try:
+        (result,) = pipeline([(body, options())])
+        assert isinstance(result.outcome, BadPicture)
+        del body
+        assert watched() is None
+    finally:
+        gc.enable()
 
 
 def test_too_many_pixels_are_refused_by_the_pipelines_own_limit(engine: Backend, astronaut: bytes) -> None:

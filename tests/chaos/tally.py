@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import NamedTuple, Self
 
 NO_CONNECTION = 0
@@ -44,6 +44,9 @@ class Tally:
     def of(cls, hits: Iterable[Hit]) -> Self:
         kinds = [kind_of(hit.status) for hit in hits]
         return cls(len(kinds), *(kinds.count(name) for name in ("answered", "rejected", "refused", "failed", "lost")))
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
     def __str__(self) -> str:
         counts = (f"{name} {count:,}" for name, count in vars(self).items())

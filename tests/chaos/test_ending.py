@@ -30,12 +30,17 @@ def moment_of_closing(java: psutil.Process) -> float:
 
 @pytest.mark.parametrize("rounds", [pytest.param(1, id="short"), pytest.param(10, id="long", marks=pytest.mark.slow)])
 def test_every_accepted_request_is_answered(store: Path, tmp_path: Path, photo: bytes, rounds: int) -> None:
-    for number in range(rounds):
-        end_under_load(store, tmp_path / str(number), photo)
+    ends = [end_under_load(store, tmp_path / str(number), photo) for number in range(rounds)]
+    print(f"\nSIGTERM under load, {rounds} times")
+    for what, tallies in zip(("sent before it", "accepted after it", "too late"), zip(*ends, strict=True), strict=True):
+        print(f"  {what}: {sum(tallies, Tally(0))}")
 
 
-def end_under_load(store: Path, run_dir: Path, photo: bytes) -> None:
-    """Accepted is what was sent whole before the server stopped accepting, less a margin for the kernel's own queue."""
+def end_under_load(store: Path, run_dir: Path, photo: bytes) -> tuple[Tally, Tally, Tally]:
+    """→ what became of the hits that were sent before SIGTERM, accepted after it, and came too late.
+
+    Accepted is what was sent whole before the server stopped accepting, less a margin for the kernel's own queue.
+    """
     with serving(store, run_dir, "fd1", "--workers", str(WORKERS)) as server, ThreadPoolExecutor(1) as pool:
         java = server.java
         family = [java, *java.children(recursive=True)]
@@ -46,20 +51,18 @@ def end_under_load(store: Path, run_dir: Path, photo: bytes) -> None:
             begin = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
             status = server.process.wait(60)
-            took = time.monotonic() - begin
             time.sleep(0.2)
     accepted = [hit for hit in load.hits if hit.status != NO_CONNECTION and hit.sent < closing.result() - MARGIN]
     before = Tally.of(hit for hit in accepted if hit.sent < begin)
     after = Tally.of(hit for hit in accepted if hit.sent >= begin)
     late = Tally.of(set(load.hits) - set(accepted))
-    print(f"\nSIGTERM with {waiting} waiting, ended in {took:.1f} s:")
-    print(f"  sent before it: {before}\n  accepted after it: {after}\n  too late: {late}")
     assert waiting > 10, "no load"
     assert before.sent == before.answered
     assert after.lost == after.failed == after.rejected == 0
     assert late.failed == late.rejected == 0
     assert status == 0
     assert [process for process in family if process.is_running()] == []
+    return before, after, late
 
 
 def test_half_sent_requests_and_idle_connections_do_not_hold_the_end_up(

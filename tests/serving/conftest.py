@@ -33,7 +33,7 @@ class Handler:
     def initialize(self, context):
         pass
     def handle(self, rows, context):
-        time.sleep(0.3)
+        time.sleep(1.5)
         return [bytes(row.get("data") or row.get("body")) for row in rows]
 """,
     "hung": """

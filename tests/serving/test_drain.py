@@ -33,11 +33,13 @@ def test_what_waits_and_what_is_worked_on_is_answered(settings: Settings, serve_
     write_archive(settings.model_store, "slow")
     served = serve_py(settings, "slow", "--batch-size", "2")
     served.wait_ready()
-    sent = [b"picture %d" % n for n in range(8)]
-    with ThreadPoolExecutor(9) as pool, grpc_client.channel(f"127.0.0.1:{settings.grpc_port}") as channel:
+    sent = [b"picture %d" % n for n in range(4)]
+    with ThreadPoolExecutor(5) as pool, grpc_client.channel(f"127.0.0.1:{settings.grpc_port}") as channel:
         assert grpc_client.predict(channel, "slow", b"first") == b"first"  # the first one is slow
-        running = [pool.submit(put, settings, "slow", data) for data in sent]
+        # gRPC first: for what is worked on over gRPC TorchServe itself waits.
         over_grpc = pool.submit(grpc_client.predict, channel, "slow", b"over gRPC")
+        time.sleep(0.2)
+        running = [pool.submit(put, settings, "slow", data) for data in sent]
         time.sleep(0.2)
         served.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
