@@ -16,10 +16,10 @@ serve: $(VENV)/.serve model_store/fd1.mar model_store/td1.mar model_store/ocr1.m
 	@exec $(PYTHON) serve.py $(ARGS)
 
 test: $(VENV)/.dev
-	$(PYTHON) -m pytest -m "not (chaos and slow)" $(ARGS)
+	$(PYTHON) -m pytest $(ARGS)
 
 chaos: $(VENV)/.dev
-	$(PYTHON) -m pytest -s -m "chaos and slow" $(ARGS)
+	$(PYTHON) -m pytest tests/chaos -m chaos -s $(ARGS)
 
 bench: $(VENV)/.dev model_store/fd1.mar model_store/td1.mar model_store/ocr1.mar
 	$(PYTHON) -m benchmarks.compare $(ARGS)
