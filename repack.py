@@ -55,14 +55,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--verify", type=Path, metavar="FILE.mar", help="check an archive: its sum, every file in it, and no other")
     add("--trt", choices="01", help=argparse.SUPPRESS)
     add("--fp16", nargs="?", choices="01", const="1", help=argparse.SUPPRESS)
+    add("--int8", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if not (options.name or options.list or options.show or options.verify or options.kserve):
         parser.error("a NAME is needed, fd1 for instance; or --list, --show, --verify FILE.mar, --kserve DIR")
     # The spellings of older repack scripts.
     if options.trt:
         options.backend = "tensorrt" if options.trt == "1" else "torchscript"
-    if options.fp16 == "1":
-        options.precision = "fp16"
+    if options.fp16 == "1" or options.int8:
+        options.precision = "int8" if options.int8 else "fp16"
     return options
 
 

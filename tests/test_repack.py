@@ -93,6 +93,7 @@ def test_the_list_names_every_model_with_licence_and_accuracy(capsys: pytest.Cap
         (["fd1", "--weights", __file__], "not an ONNX file"),
         (["fd1", "--model", "yolov5s-face"], "needs --weights"),
         (["fd1", "--trt", "1"], "backend tensorrt: this machine lacks an NVIDIA GPU"),
+        (["fd1", "--int8"], "--precision int8 needs --calibration DIR"),
         (["fd1", "--trt", "0", "--fp16", "1"], "torchscript: fp16 wants an NVIDIA GPU"),
         (["other"], "--model is needed"),
         (["td1", "--size", "3200"], "320 to 2560 pixels"),
