@@ -37,7 +37,7 @@ class FakeServer:
 
     async def _main(self) -> None:
         self._loop, self._end, self._free = asyncio.get_running_loop(), asyncio.Event(), asyncio.Semaphore(self.slots)
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=4096)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._end.wait()
