@@ -206,7 +206,8 @@ def test_torchserves_own_removal_leaves_what_waits_unanswered(
     management.wait_ready(NAME, "2.0")
     burst = Burst(server, management, astronaut, timeout=5)
     management.set_default(NAME, "2.0")
-    assert requests.delete(f"{server.management}/models/{NAME}/1.0", timeout=60).status_code == 200
+    # 500 where a worker does not end as soon as TorchServe wants it to.
+    assert requests.delete(f"{server.management}/models/{NAME}/1.0", timeout=60).status_code in (200, 500)
     counts = burst.counts()
     print(f"after a DELETE in the midst of sixty requests: {dict(counts)}")
     assert counts["nothing"] + counts["an error"] > 0
