@@ -3,12 +3,13 @@
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 import pytest
 
+from detserve.backends.onnx import runtime
 from detserve.text import crops, ctc, db, order
 from detserve.weights import locate
 
@@ -29,11 +30,11 @@ def golden(shared) -> dict:
     return json.loads((shared / "golden/real/ppocrv6.json").read_text())
 
 
-def session(name: str) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(locate(NETWORKS[name]), providers=["CPUExecutionProvider"])
+def session(name: str) -> Any:
+    return runtime().InferenceSession(locate(NETWORKS[name]), providers=["CPUExecutionProvider"])
 
 
-def run(network: onnxruntime.InferenceSession, batch: np.ndarray) -> np.ndarray:
+def run(network: Any, batch: np.ndarray) -> np.ndarray:
     """float32 [n, h, w, 3] of normalised pixels → the network's only output."""
     return network.run(None, {network.get_inputs()[0].name: np.ascontiguousarray(batch.transpose(0, 3, 1, 2))})[0]
 
