@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -73,12 +74,10 @@ def timings(spec: DetectorSpec, setting: tuple[str, str], folder: Path) -> list[
     with torch.inference_mode():
         for n in BATCHES:
             pixels = torch.randint(0, 256, (n, height, width, 3), dtype=torch.uint8, device=loaded.device)
-            row.append(f"{milliseconds(lambda pixels=pixels: loaded.module(pixels)):.3f}")  # type: ignore[misc]
+            row.append(f"{milliseconds(partial(loaded.module, pixels)):.3f}")
             if isinstance(found, CudaDetector):
                 step, thresholds = found.steps[n], torch.full((n, 2), 0.5, device=loaded.device)
-                row.append(
-                    f"{milliseconds(lambda step=step, p=pixels, t=thresholds: step(p, t)):.3f}"  # type: ignore[misc]
-                )
+                row.append(f"{milliseconds(partial(step, pixels, thresholds)):.3f}")
             else:
                 row.append("-")
     return row

@@ -109,8 +109,6 @@ class _Step:
         boxes, scores, points = self.head(self.network(pixels))
         conf, iou = thresholds.unbind(1)
         fate = suppress(boxes, scores > conf[:, None], iou)
-        # A candidate below the threshold is dropped, also where the rest of its picture is open.
-        fate = torch.where(scores > conf[:, None], fate, torch.zeros_like(fate))
         return torch.cat((boxes, scores[:, :, None], fate[:, :, None], points.flatten(2)), dim=2)
 
 

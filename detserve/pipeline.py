@@ -149,8 +149,7 @@ class ReadingPipeline:
         except RequestError as error:
             return Result(error.bare(), timings=Timings(decode=_ms_since(start)))
         letterbox = self.spec.letterbox(image.size)
-        canvas = np.empty((1, letterbox.canvas[1], letterbox.canvas[0], 3), np.uint8)
-        letterbox.apply(image.rgb, canvas[0], self.spec.fill)
+        canvas = letterbox.laid(image.rgb, self.spec.fill)[None]
         decode_ms = _ms_since(start)
         start = time.perf_counter()
         outputs = self.engine(canvas) if options.detect else {}

@@ -40,6 +40,7 @@ def load(name: str, folder: Path, precision: str = "fp32") -> TorchBackend:
     adapter.build(Preprocessed(SPEC.network(locate(SPEC.weights.origin)), SPEC), plan, folder)
     found = adapter(folder, SPEC, plan, Device(gpu=GPU))
     assert isinstance(found, TorchBackend)
+    found.chunk = plan.max_batch  # a processor takes one picture a call, and would never fill up a batch
     return found
 
 

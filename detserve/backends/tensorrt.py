@@ -74,7 +74,9 @@ class TensorRT(TorchBackend):
         Sidecar.of_machine(plan.precision, conversion(source.spec), shapes).write(folder / SIDECAR)
 
     def load_module(self, folder: Path, plan: EnginePlan) -> Module:
-        """Deserialise the engine on the current GPU. Raises BackendMissing when it was built for another."""
+        """Deserialise the engine on the current GPU. Raises BackendMissing where it was built for another."""
+        if not self.on_gpu:
+            raise BackendMissing("backend tensorrt: the worker was given no GPU; TorchServe's number_of_gpu is 0?")
         import torch
         from torch2trt import TRTModule
 

@@ -8,7 +8,7 @@ from torch import Tensor
 ROUNDS = 8
 """How long a chain of boxes that suppress one another is followed on the GPU."""
 KEPT, DROPPED, OPEN = 1.0, 0.0, -1.0
-"""What `suppress` says of a box. All boxes of a picture are open when its chains are longer than `ROUNDS`."""
+"""What `suppress` says of a box. All valid ones of a picture are open when its chains are longer than `ROUNDS`."""
 
 
 def suppress(boxes: Tensor, valid: Tensor, threshold: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def suppress(boxes: Tensor, valid: Tensor, threshold: Tensor) -> Tensor:
     for _ in range(ROUNDS):
         before, stays = stays, valid & ~(over & stays[:, :, None]).any(dim=1)
     settled = (before == stays).all(dim=1, keepdim=True)
-    return torch.where(settled, stays.float(), torch.full_like(stays, OPEN, dtype=torch.float32))
+    return torch.where(settled | ~valid, stays.float(), OPEN)
 
 
 def _iou(boxes: Tensor) -> Tensor:

@@ -47,6 +47,11 @@ def test_the_way_of_conversion_is_a_setting_of_the_model() -> None:
         spec.override(conversion="magic")
 
 
+def test_a_worker_without_a_gpu_is_told_so_before_anything_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(BackendMissing, match="was given no GPU"):
+        TensorRT(tmp_path, models.find("centerface"), EnginePlan(precision="fp32", max_batch=1), Device())
+
+
 def built(spec: DetectorSpec, weights: Path, folder: Path, precision: str, max_batch: int = 8) -> tuple:
     assert isinstance(spec, NetworkSpec)
     source = Preprocessed(spec.network(weights), spec)

@@ -26,7 +26,7 @@ def test_the_load_generator_drives_an_empty_server_at_several_times_a_real_ones_
 
 
 def test_the_plain_handler_finds_the_face(tmp_path: Path, astronaut: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ts.torch_handler.base_handler", exc_type=ImportError)
+    pytest.importorskip("ts.torch_handler.base_handler", reason="TorchServe is not installed", exc_type=ImportError)
     from benchmarks.plain_handler import PlainHandler
 
     plain_archives.faces(tmp_path / "plain.mar")
@@ -43,7 +43,7 @@ def test_the_plain_handler_finds_the_face(tmp_path: Path, astronaut: bytes, monk
 
 
 def test_the_plain_handler_of_text_finds_the_lines_of_a_page(tmp_path: Path) -> None:
-    pytest.importorskip("ts.torch_handler.base_handler", exc_type=ImportError)
+    pytest.importorskip("ts.torch_handler.base_handler", reason="TorchServe is not installed", exc_type=ImportError)
     from benchmarks.plain_text_handler import PlainTextHandler
 
     plain_archives.text(tmp_path / "plain.mar")
