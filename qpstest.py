@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detserve.errors import SetupError
-from detserve.model_config import Serving
+from detserve.serve.model_config import Serving
 
 if TYPE_CHECKING:
     from detserve.bench.metrics import Run, Summary
@@ -103,8 +103,8 @@ def target(options: argparse.Namespace) -> Iterator[tuple[Target, str]]:
 
 def show(picture: Picture, body: bytes) -> Path:
     """Draw an answer on its picture → the file."""
-    from detserve import drawing
-    from detserve.images import decode
+    from detserve.client import drawing
+    from detserve.pictures.decode import decode
 
     path = ROOT / "result" / f"{Path(picture.name).stem}.drawn.jpg"
     path.parent.mkdir(exist_ok=True)

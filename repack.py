@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from detserve import models
 from detserve.errors import BadSpec, SetupError
-from detserve.model_config import ModelConfig
+from detserve.serve.model_config import ModelConfig
 
 if TYPE_CHECKING:
-    from detserve.packing import Order
+    from detserve.pack.packer import Order
 
 ROOT = Path(__file__).parent
 MANAGEMENT = "http://127.0.0.1:8081"
@@ -83,7 +83,7 @@ def show_models() -> None:
 
 def show_archive(path: Path) -> None:
     """Print what an archive holds: its recipe and its files."""
-    from detserve import archive
+    from detserve.archives import archive
 
     found = archive.read(path)
     print(f"{found.name}/{found.version}  handler {found.handler}")
@@ -95,7 +95,7 @@ def show_archive(path: Path) -> None:
 
 def verify_archive(path: Path, sha256: Sequence[str] | None) -> None:
     """Print the sum of an archive that is whole and as it was packed, and what the sum was compared with."""
-    from detserve import integrity
+    from detserve.archives import verify as integrity
 
     beside = integrity.sum_beside(path)
     found = integrity.verify(path, sha256[0] if sha256 else None)
@@ -105,7 +105,7 @@ def verify_archive(path: Path, sha256: Sequence[str] | None) -> None:
 
 def order(options: argparse.Namespace) -> Order:
     """What to pack: the command line over config/NAME.yaml over the defaults."""
-    from detserve.packing import ModelOrder, Order
+    from detserve.pack.packer import ModelOrder, Order
 
     config = ModelConfig.load(ROOT / "config", options.name).pack
     chosen = {**config, **{key: value for key, value in vars(options).items() if value is not None}}
@@ -156,7 +156,7 @@ def assignments(texts: Sequence[str]) -> dict[str, Any]:
 
 def register(path: Path, options: argparse.Namespace) -> None:
     """Register the archive at a running server as config/NAME.yaml says, and make it the version that answers."""
-    from detserve.serving.management import Management
+    from detserve.serve.management import Management
 
     management = Management(options.register, ROOT / "run")
     management.register(path.name, options.name, ModelConfig.load(ROOT / "config", options.name).serve)
@@ -165,7 +165,7 @@ def register(path: Path, options: argparse.Namespace) -> None:
     print(f"{options.name}/{options.version} is served by {workers} worker(s) at {options.register}")
     for other in management.versions(options.name)[1:]:
         name = f"{options.name} --retire {other['modelVersion']}"
-        print(f"{options.name}/{other['modelVersion']} is still there: python -m detserve.serving.versions {name}")
+        print(f"{options.name}/{other['modelVersion']} is still there: python -m detserve.serve.versions {name}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -175,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.list:
             show_models()
         elif options.kserve:
-            from detserve.serving.kserve import lay_out
+            from detserve.serve.kserve import lay_out
 
             folder, *names = options.kserve
             print(f"{folder} holds {', '.join(lay_out(options.out, names, Path(folder)))} for KServe")
@@ -184,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.verify:
             verify_archive(options.verify, options.sha256)
         else:
-            from detserve.packing import pack
+            from detserve.pack.packer import pack
 
             path = pack(order(options))
             print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -12,10 +12,10 @@ from pathlib import Path
 from types import FrameType
 
 from detserve.errors import BadSpec, ServerFailed, SetupError
-from detserve.serving.config import LOOPBACK, Settings
-from detserve.serving.frontend import ENDING, Frontend
-from detserve.serving.lineup import Lineup
-from detserve.serving.management import Management
+from detserve.serve.config import LOOPBACK, Settings
+from detserve.serve.frontend import ENDING, Frontend
+from detserve.serve.lineup import Lineup
+from detserve.serve.management import Management
 
 ROOT = Path(__file__).parent
 TOKEN_AUTH = {"on": True, "off": False, "auto": None}

@@ -14,23 +14,23 @@ from pathlib import Path
 
 import numpy as np
 
-from detserve import backends, models
-from detserve.backends.base import INT8, Backend, Device, EnginePlan
+from detserve import engines, models
+from detserve.engines.base import INT8, Engine, Device, EnginePlan
 from detserve.errors import BackendMissing
-from detserve.spec import Source
-from detserve.weights import locate
+from detserve.models.spec import Source
+from detserve.pack.weights import locate
 
 ROUNDS, CALLS = 5, 40
 
 
-def build(name: str, precision: str, source: Source, folder: Path) -> Backend:
+def build(name: str, precision: str, source: Source, folder: Path) -> Engine:
     """An engine on one thread."""
-    adapter, plan = backends.find(name), EnginePlan(precision=precision, max_batch=1)
+    adapter, plan = engines.find(name), EnginePlan(precision=precision, max_batch=1)
     adapter.build(source, plan, folder)
     return adapter(folder, source.spec, plan, Device(threads=1))
 
 
-def median_ms(engine: Backend, batch: np.ndarray) -> float:
+def median_ms(engine: Engine, batch: np.ndarray) -> float:
     """Median milliseconds of a call."""
     times = []
     for _ in range(CALLS):
@@ -49,8 +49,8 @@ def main() -> None:
     batch = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as scratch:
         engines = {}
-        for backend in backends.here():
-            for precision in (each for each in backends.find(backend).precisions if each != INT8):
+        for backend in engines.here():
+            for precision in (each for each in engines.find(backend).precisions if each != INT8):
                 folder = Path(scratch, backend, precision)
                 folder.mkdir(parents=True)
                 with suppress(BackendMissing):  # torch in fp16 without a GPU

@@ -30,7 +30,7 @@ from pathlib import Path
 from benchmarks.ceiling import SIZES, ceiling
 from benchmarks.contestants import ROOT, Contestant, contestants
 from benchmarks.pages import page
-from detserve import archive
+from detserve.archives import archive
 from detserve.bench import pictures
 from detserve.bench.metrics import NAN, Summary
 from detserve.bench.pacer import Closed

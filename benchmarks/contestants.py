@@ -19,9 +19,9 @@ from detserve.bench.engine import packed
 from detserve.bench.runner import Runner
 from detserve.bench.target import HttpTarget
 from detserve.errors import ServerFailed, SetupError
-from detserve.model_config import Serving
-from detserve.serving.java import find_java
-from detserve.serving.management import Management
+from detserve.serve.model_config import Serving
+from detserve.serve.java import find_java
+from detserve.serve.management import Management
 
 ROOT = Path(__file__).parents[1]
 READY_SECONDS = 120

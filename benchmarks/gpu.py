@@ -20,18 +20,18 @@ from pathlib import Path
 
 import torch
 
-from detserve import backends, models
-from detserve.backends.base import Device, EnginePlan
-from detserve.backends.torch_device import TorchBackend, gpu_count
+from detserve import engines, models
+from detserve.engines.base import Device, EnginePlan
+from detserve.engines.torch_device import TorchEngine, gpu_count
 from detserve.bench import pictures
 from detserve.bench.report import align
-from detserve.cuda_detector import CudaDetector
-from detserve.detector import detector
+from detserve.worker.cuda_detector import CudaDetector
+from detserve.worker.detector import detector
 from detserve.errors import SetupError
 from detserve.options import Options
-from detserve.pipeline import BatchPipeline
-from detserve.spec import DetectorSpec
-from detserve.weights import locate
+from detserve.worker.pipeline import BatchPipeline
+from detserve.models.spec import DetectorSpec
+from detserve.pack.weights import locate
 
 SETTINGS = [(backend, precision) for backend in ("eager", "torchscript", "tensorrt") for precision in ("fp32", "fp16")]
 BATCHES = (1, 8, 32)
@@ -56,12 +56,12 @@ def milliseconds(call: Callable[[], object]) -> float:
     return statistics.median(rounds[1:])
 
 
-def engine(spec: DetectorSpec, setting: tuple[str, str], folder: Path) -> TorchBackend:
+def engine(spec: DetectorSpec, setting: tuple[str, str], folder: Path) -> TorchEngine:
     """The engine that was built in that folder."""
     backend, precision = setting
     plan = EnginePlan(precision=precision, max_batch=BATCHES[-1], opt_batch=TOGETHER)
-    loaded = backends.find(backend)(folder, spec, plan, Device(gpu=0))
-    assert isinstance(loaded, TorchBackend)
+    loaded = engines.find(backend)(folder, spec, plan, Device(gpu=0))
+    assert isinstance(loaded, TorchEngine)
     return loaded
 
 
@@ -121,7 +121,7 @@ def main() -> int:
             folder.mkdir(parents=True)
             plan = EnginePlan(precision=setting[1], max_batch=BATCHES[-1], opt_batch=TOGETHER)
             try:
-                backends.find(setting[0]).build(source, plan, folder)
+                engines.find(setting[0]).build(source, plan, folder)
                 rows.append(timings(spec, setting, folder))
                 folders[setting] = folder
             except SetupError as error:

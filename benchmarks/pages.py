@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from detserve.bench.pictures import QUALITY
-from detserve.images import decode
-from detserve.weights import locate
+from detserve.pictures.decode import decode
+from detserve.pack.weights import locate
 
 
 def page(width: int, height: int) -> bytes:

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from detserve.weights import locate
+from detserve.pack.weights import locate
 
 
 def faces(path: Path) -> None:

@@ -21,18 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import faces
-from detserve import backends, models
-from detserve.backends.base import INT8, Backend, Device, EnginePlan
+from detserve import engines, models
+from detserve.engines.base import INT8, Engine, Device, EnginePlan
 from detserve.bench.report import align
-from detserve.calibration import Calibration
-from detserve.detections import Detections, Pixels
-from detserve.detector import HostDetector
+from detserve.engines.calibration import Calibration
+from detserve.core.detections import Detections, Pixels
+from detserve.worker.detector import HostDetector
 from detserve.errors import SetupError
 from detserve.options import Options
-from detserve.pipeline import BatchPipeline
-from detserve.recipe import MAX_PIXELS
-from detserve.spec import Source
-from detserve.weights import locate
+from detserve.worker.pipeline import BatchPipeline
+from detserve.archives.recipe import MAX_PIXELS
+from detserve.models.spec import Source
+from detserve.pack.weights import locate
 
 PRECISIONS = ("fp32", "bf16", INT8)
 SIDES = (320, 640)
@@ -40,15 +40,15 @@ LEAST_CONF = 0.05
 ROUNDS, CALLS = 9, 20
 
 
-def engine(source: Source, precision: str, calibration: Calibration, folder: Path) -> Backend:
+def engine(source: Source, precision: str, calibration: Calibration, folder: Path) -> Engine:
     """OpenVINO's, on one thread."""
-    adapter, plan = backends.find("openvino"), EnginePlan(precision=precision, max_batch=1)
+    adapter, plan = engines.find("openvino"), EnginePlan(precision=precision, max_batch=1)
     folder.mkdir(parents=True)
     adapter.build(source, plan, folder, calibration if precision == INT8 else None)
     return adapter(folder, source.spec, plan, Device(threads=1))
 
 
-def precision_of(found_by: Backend, pictures: Sequence[faces.Labelled]) -> float:
+def precision_of(found_by: Engine, pictures: Sequence[faces.Labelled]) -> float:
     """Average precision of the served pipeline on that engine."""
     options = Options(conf=LEAST_CONF, iou=found_by.spec.iou, max_detections=found_by.spec.max_detections)
     results = BatchPipeline(HostDetector(found_by), MAX_PIXELS)([(picture.jpeg, options) for picture in pictures])
@@ -60,7 +60,7 @@ def _rows(outcome: object) -> NDArray[np.float32]:
     return np.concatenate([outcome.boxes, outcome.scores[:, None]], axis=1)
 
 
-def milliseconds(engines: Mapping[str, Backend], batch: Pixels) -> dict[str, float]:
+def milliseconds(engines: Mapping[str, Engine], batch: Pixels) -> dict[str, float]:
     """Median time of a call of each, measured in turns, so that a slow moment of the machine hits all alike."""
     rounds: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(ROUNDS):

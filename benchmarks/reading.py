@@ -18,7 +18,7 @@ from pathlib import Path
 
 import requests
 
-from detserve.weights import locate
+from detserve.pack.weights import locate
 
 URL = "http://127.0.0.1:8080/predictions/ocr1"
 CALLS = 9

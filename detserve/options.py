@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from detserve.errors import InvalidOption
-from detserve.spec import ModelSpec
+from detserve.models.spec import ModelSpec
 
 MAX_DETECTIONS = 10_000
 

@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from detserve.errors import ServerFailed  # noqa: E402
-from detserve.serving.health import Roster  # noqa: E402
-from detserve.serving.management import Management  # noqa: E402
+from detserve.serve.health import Roster  # noqa: E402
+from detserve.serve.management import Management  # noqa: E402
 
 
 def main(arguments: list[str]) -> int:

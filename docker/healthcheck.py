@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from detserve.serving.health import check  # noqa: E402
+from detserve.serve.health import check  # noqa: E402
 
 
 def main(arguments: list[str]) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 import requests
 from numpy.typing import NDArray
 
-from detserve import drawing
+from detserve.client import drawing
 
 URL = "http://127.0.0.1:8080/predictions/fd1"
 PICTURE = Path(__file__).with_name("faces.jpg")

@@ -1,6 +1,6 @@
 """The handler of reading."""
 
-from detserve.torchserve import PictureHandler
+from detserve.worker.handler import PictureHandler
 
 
 class OcrHandler(PictureHandler):

@@ -1,6 +1,6 @@
 """The handler of text."""
 
-from detserve.torchserve import PictureHandler
+from detserve.worker.handler import PictureHandler
 
 
 class TextHandler(PictureHandler):

@@ -38,5 +38,5 @@ case ${2:-} in
         ;;
 esac
 # The way in which serve.py looks for Java.
-(cd "$here/.." && "$venv/bin/python" -c 'from detserve.serving.java import find_java; find_java()' 2>/dev/null) ||
+(cd "$here/.." && "$venv/bin/python" -c 'from detserve.serve.java import find_java; find_java()' 2>/dev/null) ||
     pip install -r "$here/java.txt"

@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from detserve import archive, backends
-from detserve.backends.base import Device, EnginePlan
+from detserve.archives import archive
+from detserve import engines
+from detserve.engines.base import Device, EnginePlan
 from detserve.bench.target import TIMEOUT, Answer, Attack
 from detserve.errors import RequestError
-from detserve.recipe import ENGINE_FOLDER, Part, Recipe
-from detserve.weights import locate
+from detserve.archives.recipe import ENGINE_FOLDER, Part, Recipe
+from detserve.pack.weights import locate
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class EngineTarget:
     async def open(self) -> AsyncIterator[Attack]:
         """Load the engine."""
         from detserve.options import Options
-        from detserve.response import body
+        from detserve.worker.response import body
 
         sys.path.append(str(self.folder))  # where a model of the user's own lies
         pipeline = self.recipe.pipeline(self.folder, Device(threads=1, gpu=0))
@@ -81,7 +82,7 @@ def rebuilt(path: Path, backend: str, weights: Sequence[str] = ()) -> Iterator[E
     """
     with _unpacked(path) as (folder, recipe), tempfile.TemporaryDirectory() as scratch:
         sys.path.append(str(folder))
-        adapter = backends.find(backend)
+        adapter = engines.find(backend)
         parts: dict[str, Any] = {}
         for name, part in _parts(recipe).items():
             spec = part.spec()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detserve.detections import Pixels
+from detserve.core.detections import Pixels
 from detserve.errors import SetupError
 
 PHOTOGRAPH = "package:skimage/data/astronaut.png"
@@ -75,8 +75,8 @@ def _small_photograph() -> Pixels:
     """The photograph as it comes, uint8 [512, 512, 3] BGR."""
     import cv2
 
-    from detserve.images import decode
-    from detserve.weights import locate
+    from detserve.pictures.decode import decode
+    from detserve.pack.weights import locate
 
     rgb = decode(locate(PHOTOGRAPH).read_bytes()).rgb
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8)

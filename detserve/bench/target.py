@@ -90,7 +90,7 @@ class GrpcTarget:
         """One channel, which carries all hits at once."""
         import grpc
 
-        from detserve.grpc_client import aio_channel, predict_async
+        from detserve.client.grpc import aio_channel, predict_async
 
         async with aio_channel(self.address) as channel:
 

@@ -34,8 +34,8 @@ class Folder:
             (self.path / f"{name}.json").write_text(f"[\n{rows}\n]\n" if rows else "[]\n", "utf-8")
         if not (self.drawn or answer.maps):
             return
-        from detserve import drawing
-        from detserve.images import decode
+        from detserve.client import drawing
+        from detserve.pictures.decode import decode
 
         rgb = decode(data).rgb
         if self.drawn:

@@ -92,7 +92,7 @@ def over_grpc(
     """Predictions at "HOST:PORT" on one channel. options and token as over HTTP; timeout: seconds for an answer."""
     import grpc
 
-    from detserve import grpc_client
+    from detserve.client import grpc as grpc_client
 
     with grpc_client.channel(address) as channel:
 

@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 
 from detserve.errors import BadSpec
-from detserve.spec import ModelSpec, import_spec
+from detserve.models.spec import ModelSpec, import_spec
 
 
 def catalogue() -> dict[str, ModelSpec]:

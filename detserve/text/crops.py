@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 
-from detserve.detections import Floats, Pixels
+from detserve.core.detections import Floats, Pixels
 
 TALL = 1.5
 """A crop of this height to width or more is taken for text that runs downwards."""

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from detserve.detections import Floats
+from detserve.core.detections import Floats
 
 BLANK = 0
 """The class between two characters; class k > 0 is character k - 1 of the alphabet."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detserve.detections import Floats
+from detserve.core.detections import Floats
 
 
 def corners(rectangles: Floats) -> Floats:

@@ -12,9 +12,9 @@ from benchmarks import ceiling, compare, plain_archives, precision
 from benchmarks.faces import Labelled, average_precision, mosaic
 from benchmarks.pages import page
 from detserve import models
-from detserve.calibration import Calibration
-from detserve.images import decode
-from detserve.weights import locate
+from detserve.engines.calibration import Calibration
+from detserve.pictures.decode import decode
+from detserve.pack.weights import locate
 
 
 def test_the_load_generator_drives_an_empty_server_at_several_times_a_real_ones_rate() -> None:

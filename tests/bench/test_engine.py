@@ -12,7 +12,7 @@ from detserve.bench.pacer import Closed
 from detserve.bench.runner import Runner, Timing
 from detserve.bench.target import Answer
 from detserve.errors import BadArchive, BadWeights
-from detserve.packing import ModelOrder, Order, pack
+from detserve.pack.packer import ModelOrder, Order, pack
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 
 from detserve.bench.pictures import MIX, load, photograph
 from detserve.errors import SetupError
-from detserve.images import read_header
+from detserve.pictures.decode import read_header
 
 
 def test_the_mix_has_its_sizes() -> None:

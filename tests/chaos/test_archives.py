@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from detserve.errors import ServerFailed
-from detserve.model_config import Serving
-from detserve.serving.management import Management
+from detserve.serve.model_config import Serving
+from detserve.serve.management import Management
 from tests.chaos.conftest import WORKERS, at_full_strength, until
 from tests.chaos.load import Load, hit_once
 from tests.chaos.tally import Tally

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from detserve import archive
+from detserve.archives import archive
 from detserve.errors import BadArchive
-from detserve.recipe import Recipe
-from tests.test_archive import RECIPE
+from detserve.archives.recipe import Recipe
+from tests.archives.test_archive import RECIPE
 
 ROOT = Path(__file__).parents[2]
 DISK = 4 << 20

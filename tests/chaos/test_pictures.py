@@ -14,7 +14,7 @@ from tests.chaos.load import Caller
 from tests.chaos.mutations import mutate
 from tests.chaos.tally import Hit, Tally, kind_of
 from tests.e2e.server import Server
-from tests.encoded import WHOLE
+from tests.pictures.encoded import WHOLE
 
 HANG_SECONDS = 2.0
 GROWTH_MB = 400

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import client
-from detserve import drawing
+from detserve.client import drawing
 from detserve.client import pictures
 from detserve.client.answer import Answer, Failure, parse
 from detserve.errors import SetupError
-from detserve.images import decode
+from detserve.pictures.decode import decode
 from tests.client.test_transport import GOOD, error, http_server
 
 FACE = {"xywh_ratio": [0.5, 0.5, 0.4, 0.4], "conf": 0.9}

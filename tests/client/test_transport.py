@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import pytest
 
-from detserve import grpc_client
+from detserve.client import grpc as grpc_client
 from detserve.client import transport
 from detserve.client.answer import NO_CONNECTION, TIMEOUT, Answer, Failure
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from detserve.serving.config import Settings
-from tests.serving.conftest import free_ports, write_archive
+from detserve.serve.config import Settings
+from tests.serve.conftest import free_ports, write_archive
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"

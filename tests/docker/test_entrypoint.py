@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from detserve.serving.config import Settings
+from detserve.serve.config import Settings
 from tests.docker.conftest import ROOT, Container
-from tests.serving.conftest import java_processes, write_archive
+from tests.serve.conftest import java_processes, write_archive
 
 Start = Callable[..., Container]
 

@@ -8,10 +8,10 @@ import psutil
 import pytest
 import requests
 
-from detserve.serving.config import Settings
-from detserve.serving.management import Management, read_key
+from detserve.serve.config import Settings
+from detserve.serve.management import Management, read_key
 from tests.docker.conftest import Container
-from tests.serving.conftest import write_archive
+from tests.serve.conftest import write_archive
 
 Start = Callable[..., Container]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from detserve.packing import ModelOrder, Order, pack
+from detserve.pack.packer import ModelOrder, Order, pack
 from tests.e2e.server import Server, serving
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detserve.images import decode
+from detserve.pictures.decode import decode
 from tests.e2e.server import Server
 
 ROOT = Path(__file__).parents[2]

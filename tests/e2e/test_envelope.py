@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import requests
 
-from detserve import grpc_client
-from detserve.envelope import MAX_PICTURES
+from detserve.client import grpc as grpc_client
+from detserve.worker.envelope import MAX_PICTURES
 from tests.e2e.server import Server
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from detserve.metrics import REJECTED
+from detserve.worker.metrics import REJECTED
 
 
 def faces(answer: requests.Response) -> list[dict]:

@@ -18,8 +18,8 @@ import pytest
 import requests
 
 import detserve
-from detserve import grpc_client
-from detserve.packing import ModelOrder, Order, pack
+from detserve.client import grpc as grpc_client
+from detserve.pack.packer import ModelOrder, Order, pack
 from tests.e2e.own_model import POISON, STUMBLE
 from tests.e2e.server import Server
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from detserve.packing import ModelOrder, Order, pack
+from detserve.pack.packer import ModelOrder, Order, pack
 from tests.e2e.own_model import POISON, STUMBLE
 from tests.e2e.server import Server, port_options
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from detserve.packing import ModelOrder, Order, pack
+from detserve.pack.packer import ModelOrder, Order, pack
 
 
 @pytest.mark.usefixtures("nncf")

@@ -20,7 +20,7 @@ import requests
 import yaml
 
 import repack
-from detserve.serving.java import find_java
+from detserve.serve.java import find_java
 from tests.e2e.server import free_ports
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detserve.weights import locate
+from detserve.pack.weights import locate
 from tests.e2e.server import port_options
 
 ROOT = Path(__file__).parents[2]

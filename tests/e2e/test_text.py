@@ -24,7 +24,7 @@ def texts(found: list[dict]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def page() -> bytes:
-    from detserve.weights import locate
+    from detserve.pack.weights import locate
 
     return locate("package:skimage/data/page.png").read_bytes()
 

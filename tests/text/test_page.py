@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from detserve.backends.onnx import runtime
-from detserve.text import crops, ctc, db, order
-from detserve.weights import locate
+from detserve.engines.onnx import runtime
+from detserve.text import crops, ctc, order
+from detserve.models.ppocr import decode as db
+from detserve.pack.weights import locate
 
 NETWORKS = {name: f"package:rapidocr/models/PP-OCRv6_{name}_small.onnx" for name in ("det", "rec")}
 

@@ -1,0 +1,122 @@
+"""Archive: a .mar file, written whole or not at all, and the same bytes for the same input."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from detserve.errors import BadArchive
+from detserve.archives.verify import sha256_of, sum_beside
+from detserve.archives.recipe import Recipe
+
+MANIFEST = "MAR-INF/MANIFEST.json"
+SUMS = "MAR-INF/SHA256SUMS"
+"""The sums of all other files of an archive, as `sha256sum -c` reads them."""
+# The earliest moment a zip file can hold: an archive's bytes must not depend on when it was packed.
+EPOCH = (1980, 1, 1, 0, 0, 0)
+CREATED_ON = "01/01/1980 00:00:00"
+"""The same moment as TorchServe, which warns without one, writes it."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What a .mar file holds: its name and version, its recipe, and its files with their sizes in bytes."""
+
+    name: str
+    version: str
+    handler: str
+    recipe: Recipe
+    files: Mapping[str, int]
+
+
+def write(path: Path, name: str, version: str, handler: str, recipe: Recipe, files: Mapping[str, Path]) -> None:
+    """Write a .mar file: manifest, recipe, `files` (name in the archive → file), and the sums of all these.
+
+    `handler` is one of those names. The file appears under its name only when it is whole and on the disk; an older
+    one of that name stays until then. Stored without compression: weights hardly shrink, and a worker starts sooner.
+    Its own sum is written beside it. Raises BadArchive when it cannot be written: the disk is full, for instance.
+    """
+    config = f"{name}.yaml"
+    manifest = {
+        "runtime": "python",
+        "model": {"modelName": name, "modelVersion": version, "handler": handler, "configFile": config},
+        "archiverVersion": "0.12.0",
+        "createdOn": CREATED_ON,
+    }
+    contents = {MANIFEST: json.dumps(manifest, indent=2).encode(), config: recipe.to_yaml()}
+    try:
+        contents |= {entry: file.read_bytes() for entry, file in files.items()}
+        contents[SUMS] = sums(contents)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, contents)
+    except OSError as error:
+        raise BadArchive(f"cannot write {path}: {error.strerror}; nothing was changed there") from error
+
+
+def _write(path: Path, contents: Mapping[str, bytes]) -> None:
+    beside = sum_beside(path)
+    parts: list[Path] = []
+    try:
+        with _part(path, parts) as stream:
+            write_zip(stream, contents)
+        with _part(beside, parts) as stream:
+            stream.write(f"{sha256_of(parts[0])}  {path.name}\n".encode())
+        beside.unlink(missing_ok=True)  # should this end here: no sum is better than that of another archive
+        parts[0].replace(path)
+        parts[1].replace(beside)
+    except BaseException:
+        for part in parts:
+            part.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _part(path: Path, parts: list[Path]) -> Iterator[IO[bytes]]:
+    """A new file beside that path, on the disk at the end; its own path is added to `parts`."""
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    parts.append(Path(scratch))
+    with os.fdopen(handle, "wb") as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
+    Path(scratch).chmod(0o644)
+
+
+def write_zip(stream: IO[bytes], contents: Mapping[str, bytes]) -> None:
+    """Write these files as an archive has them: the same bytes for the same files, whatever their order."""
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as mar:
+        for entry in sorted(contents):
+            info = zipfile.ZipInfo(entry, EPOCH)
+            info.external_attr = 0o644 << 16
+            mar.writestr(info, contents[entry])
+
+
+def sums(contents: Mapping[str, bytes]) -> bytes:
+    """The list of sums of these files."""
+    return "".join(f"{hashlib.sha256(contents[entry]).hexdigest()}  {entry}\n" for entry in sorted(contents)).encode()
+
+
+def read(path: Path) -> Archive:
+    """What a .mar file holds. Raises BadArchive when it cannot be read or was not packed by detserve."""
+    import yaml
+
+    try:
+        with zipfile.ZipFile(path) as mar:
+            manifest: dict[str, Any] = json.loads(mar.read(MANIFEST))
+            model = manifest["model"]
+            identity = model["modelName"], model["modelVersion"], model["handler"]
+            document = yaml.safe_load(mar.read(model["configFile"]))
+            files = {info.filename: info.file_size for info in mar.infolist()}
+    except FileNotFoundError:
+        raise BadArchive(f"no file {path}; make it with repack.py") from None
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, yaml.YAMLError) as error:
+        raise BadArchive(f"{path.name} is no archive of detserve's ({error}); pack it anew with repack.py") from error
+    return Archive(*identity, Recipe.of_archive(document), files)

@@ -1,0 +1,129 @@
+"""Drawing: what an answer says, drawn on its picture.
+
+Text is drawn in the font that Pillow brings, which has little more than ASCII, or in the first of some usual fonts of
+the system that shows more of it. Characters that none of them has come out as boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+from numpy.typing import NDArray
+
+from detserve.core.detections import Pixels
+
+FONTS = (
+    "DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "arial.ttf", "Arial Unicode.ttf",
+    "NotoSansCJK-Regular.ttc", "wqy-microhei.ttc", "wqy-zenhei.ttc", "DroidSansFallbackFull.ttf", "msyh.ttc",
+    "Hiragino Sans GB.ttc",
+)  # fmt: skip
+"""Files that are looked for where the system keeps its fonts."""
+GREEN, ORANGE, BLUE = (40, 200, 60), (255, 90, 0), (60, 130, 255)
+SMALLEST = 10
+"""Pixels of the smallest letters."""
+QUALITY = 90
+_NOWHERE = "\uffff"  # in no font: shows what a font has for characters that it lacks
+
+Font = PIL.ImageFont.FreeTypeFont
+Points = NDArray[np.int32]
+
+
+def draw(rgb: Pixels, detections: Sequence[Mapping[str, Any]]) -> Pixels:
+    """The detections of an answer, drawn on a copy of their upright picture, uint8 [h, w, 3] RGB.
+
+    Of each its quad or else its box, its polygon, its landmarks, and its text or else label and confidence.
+    """
+    canvas = np.ascontiguousarray(rgb).copy()
+    shorter = min(rgb.shape[:2])
+    width = max(1, round(shorter / 300))
+    labels = []
+    for found in detections:
+        shape = _points(found.get("quad_ratio") or _corners(found["xywh_ratio"]), canvas)
+        cv2.polylines(canvas, [shape], True, GREEN, width, cv2.LINE_AA)
+        if polygon := found.get("polygon_ratio"):
+            cv2.polylines(canvas, [_points(polygon, canvas)], True, BLUE, width, cv2.LINE_AA)
+        for x, y in _points(found.get("landmarks_ratio", ()), canvas).tolist():
+            cv2.circle(canvas, (x, y), 2 * width, ORANGE, -1, cv2.LINE_AA)
+        labels.append((shape, found.get("text") or f"{found.get('label', '')} {found['conf']:.2f}".strip()))
+    # All text comes last: no line shall cross it.
+    picture = PIL.Image.fromarray(canvas)
+    pen = PIL.ImageDraw.Draw(picture)
+    for shape, label in labels:
+        _write(pen, shape, label, max(SMALLEST, min(shorter // 30, int(np.ptp(shape[:, 1])))))
+    return np.array(picture)
+
+
+def heat(rgb: Pixels, grey: Pixels) -> Pixels:
+    """A map laid over the picture in colours, blue for 0 to red for 255.
+
+    rgb: uint8 [h, w, 3]; grey: uint8 of any height and width, it spans the picture; → uint8 [h, w, 3] RGB.
+    """
+    size = rgb.shape[1], rgb.shape[0]
+    colours = cv2.applyColorMap(cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR), cv2.COLORMAP_JET)
+    blended = cv2.addWeighted(rgb, 0.5, cv2.cvtColor(colours, cv2.COLOR_BGR2RGB), 0.5, 0)
+    return np.asarray(blended, np.uint8)
+
+
+def save(rgb: Pixels, path: Path) -> None:
+    """Write a JPEG. Raises OSError when that fails, for a side of more than 65500 pixels too."""
+    PIL.Image.fromarray(rgb).save(path, "JPEG", quality=QUALITY)
+
+
+def _corners(xywh: Sequence[float]) -> list[float]:
+    cx, cy, w, h = xywh
+    left, top, right, bottom = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
+    return [left, top, right, top, right, bottom, left, bottom]
+
+
+def _points(ratios: Sequence[float], canvas: Pixels) -> Points:
+    """x, y of each point in turn, in ratios → int32 [n, 2] in pixels."""
+    points = np.reshape(np.asarray(ratios, np.float64), (-1, 2)) * (canvas.shape[1], canvas.shape[0])
+    return np.rint(points).astype(np.int32)
+
+
+def _write(pen: PIL.ImageDraw.ImageDraw, shape: Points, label: str, size: int) -> None:
+    """A label on a ground of its own above the shape, or where it still lies inside of the picture."""
+    font = _font(label, size)
+    right, bottom = font.getbbox(label)[2:]
+    x, y = (float(value) for value in shape.min(axis=0))
+    margin = size / 5
+    ground_width, ground_height = right + 2 * margin, bottom + margin
+    x = max(0, min(x, pen.im.size[0] - ground_width))
+    y = max(0, y - ground_height)
+    pen.rectangle((x, y, x + ground_width, y + ground_height), fill=GREEN)
+    pen.text((x + margin, y), label, fill="black", font=font)
+
+
+def _font(text: str, size: int) -> Font:
+    """Of the fonts at hand the first of those that show most of a text."""
+    return _sized(max(_fonts(), key=lambda font: sum(_shows(font, letter) for letter in text)), size)
+
+
+@lru_cache(256)
+def _sized(font: Font, size: int) -> Font:
+    return font.font_variant(size=size)
+
+
+@cache
+def _fonts() -> tuple[Font, ...]:
+    built_in = PIL.ImageFont.load_default(SMALLEST)
+    assert isinstance(built_in, Font), "Pillow as it is installed from its packages has FreeType"
+    fonts = [built_in]
+    for name in FONTS:
+        with suppress(OSError):
+            fonts.append(PIL.ImageFont.truetype(name, SMALLEST))
+    return tuple(fonts)
+
+
+@cache
+def _shows(font: Font, letter: str) -> bool:
+    return letter.isspace() or bytes(font.getmask(letter)) != bytes(font.getmask(_NOWHERE))

@@ -1,0 +1,41 @@
+"""Boxes: IoU and non-maximum suppression, as pure functions on arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detserve.core.detections import Floats
+
+MAX_CANDIDATES = 4096
+"""NMS looks at this many boxes at most, the best by score: bounds its time on a threshold near zero."""
+
+
+def iou(a: Floats, b: Floats) -> Floats:
+    """Intersection over union of each box of `a` [n, 4] with each of `b` [m, 4] → float32 [n, m].
+
+    Boxes are corners x1, y1, x2, y2 in any unit; areas are plain (no "+1 pixel"). Empty boxes give 0.
+    """
+    top_left = np.maximum(a[:, None, :2], b[None, :, :2])
+    bottom_right = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    inner = np.prod(np.clip(bottom_right - top_left, 0, None), axis=2)
+    area_a = np.prod(a[:, 2:] - a[:, :2], axis=1)
+    area_b = np.prod(b[:, 2:] - b[:, :2], axis=1)
+    union = area_a[:, None] + area_b[None, :] - inner
+    overlap: Floats = np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
+    return overlap
+
+
+def nms(boxes: Floats, scores: Floats, threshold: float) -> NDArray[np.intp]:
+    """Greedy non-maximum suppression: indices of the boxes that stay, best score first.
+
+    boxes [n, 4] corners, scores [n]. A box goes when its IoU with a better one that stays is greater than
+    `threshold`. Equal scores keep the order of the input.
+    """
+    order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
+    keep: list[np.intp] = []
+    while order.size:
+        best, rest = order[0], order[1:]
+        keep.append(best)
+        order = rest[iou(boxes[best][None], boxes[rest])[0] <= threshold]
+    return np.asarray(keep, dtype=np.intp)

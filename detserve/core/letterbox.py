@@ -1,0 +1,97 @@
+"""Letterbox: a picture scaled with its aspect kept and centred on a canvas. The only owner of scale and padding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from detserve.core.detections import Detections, Floats, Pixels
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """How one picture lies on its canvas. Sizes are (width, height) in pixels.
+
+    picture: the upright picture; canvas: the network's input; inner: the picture as scaled, rounded to whole
+    pixels; left, top: where inner starts on the canvas. These are the numbers really used, so that `invert` is
+    the exact inverse of what `apply` did, rounding included.
+    """
+
+    picture: tuple[int, int]
+    canvas: tuple[int, int]
+    inner: tuple[int, int]
+    left: int
+    top: int
+
+    def __post_init__(self) -> None:
+        if min(*self.picture, *self.canvas, *self.inner) < 1:
+            raise ValueError(f"every side must be at least one pixel: {self}")
+        fits = self.left + self.inner[0] <= self.canvas[0] and self.top + self.inner[1] <= self.canvas[1]
+        if min(self.left, self.top) < 0 or not fits:
+            raise ValueError(f"the scaled picture must lie inside the canvas: {self}")
+
+    @classmethod
+    def fit(cls, picture: tuple[int, int], canvas: tuple[int, int]) -> Self:
+        """The largest placement that keeps the aspect, centred; an odd pixel of padding goes right or below.
+
+        The same rounding as yolov5's letterbox, so that its networks see what they were trained on.
+        """
+        ratio = min(canvas[0] / picture[0], canvas[1] / picture[1])
+        width = min(max(1, round(picture[0] * ratio)), canvas[0])
+        height = min(max(1, round(picture[1] * ratio)), canvas[1])
+        left, top = (canvas[0] - width) // 2, (canvas[1] - height) // 2
+        return cls(picture, canvas, (width, height), left, top)
+
+    def apply(self, rgb: Pixels, out: Pixels, fill: int) -> None:
+        """Draw the picture, uint8 [h, w, 3], on the canvas `out`, uint8 [H, W, 3]; padding gets the value `fill`.
+
+        Bilinear. `rgb` may be a reduced decode of the picture: only its shape on the canvas counts.
+        """
+        import cv2
+
+        width, height = self.inner
+        right, bottom = self.left + width, self.top + height
+        out[: self.top] = out[bottom:] = fill
+        out[self.top : bottom, : self.left] = out[self.top : bottom, right:] = fill
+        inside = out[self.top : bottom, self.left : right]
+        if rgb.shape == inside.shape:
+            inside[...] = rgb
+        else:
+            inside[...] = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
+
+    def laid(self, rgb: Pixels, fill: int) -> Pixels:
+        """The same onto a new canvas, which is returned."""
+        canvas = np.empty((self.canvas[1], self.canvas[0], 3), np.uint8)
+        self.apply(rgb, canvas, fill)
+        return canvas
+
+    def cut(self, canvas: Floats) -> Floats:
+        """A map over the canvas, float32 [h, w] of any size → the part of it over the picture."""
+        scale_x, scale_y = canvas.shape[1] / self.canvas[0], canvas.shape[0] / self.canvas[1]
+        right, bottom = self.left + self.inner[0], self.top + self.inner[1]
+        rows = slice(int(self.top * scale_y), int(bottom * scale_y) or 1)
+        columns = slice(int(self.left * scale_x), int(right * scale_x) or 1)
+        return canvas[rows, columns]
+
+    def invert(self, points: Floats) -> Floats:
+        """Points x, y on the canvas, float32 [..., 2] → the same points on the upright picture, in its pixels."""
+        origin = np.array([self.left, self.top], np.float32)
+        scale = np.divide(self.picture, self.inner, dtype=np.float64)
+        return ((points - origin) * scale).astype(np.float32)
+
+    def invert_detections(self, found: Detections) -> Detections:
+        """Detections on the canvas → in pixels of the upright picture; all clipped to it but the keypoints."""
+        edge = np.array(self.picture, np.float32)
+
+        def clipped(points: Floats) -> Floats:
+            return np.clip(self.invert(points), 0, edge)
+
+        return replace(
+            found,
+            boxes=clipped(found.boxes.reshape(-1, 2, 2)).reshape(-1, 4),
+            keypoints=None if found.keypoints is None else self.invert(found.keypoints),
+            quads=None if found.quads is None else clipped(found.quads),
+            polygons=found.polygons and tuple(None if p is None else clipped(p) for p in found.polygons),
+        )

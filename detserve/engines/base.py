@@ -1,0 +1,98 @@
+"""Engine: what every engine can do, whatever runs it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detserve.engines.calibration import Calibration
+from detserve.core.detections import Pixels
+from detserve.errors import BadSpec
+from detserve.models.spec import ModelSpec, Source
+
+INT8 = "int8"
+"""The precision that is learnt from pictures, by whichever backend has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnginePlan:
+    """What an engine is built for: one of its backend's precisions, its largest batch, and the one it is best at.
+
+    opt_batch: only TensorRT asks for it; 0 stands for the largest.
+    """
+
+    precision: str
+    max_batch: int
+    opt_batch: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_batch < 1:
+            raise BadSpec(f"the largest batch must be at least 1, not {self.max_batch}")
+        if not 0 <= self.opt_batch <= self.max_batch:
+            raise BadSpec(f"the best batch must lie between 1 and the largest, {self.max_batch}, not {self.opt_batch}")
+        object.__setattr__(self, "opt_batch", self.opt_batch or self.max_batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """Where an engine runs: the number of a GPU, or None for the CPU with that many threads."""
+
+    threads: int = 1
+    gpu: int | None = None
+
+
+class Engine(ABC):
+    """One engine, loaded: uint8 RGB [n, height, width, 3] → {output: float32 [n, ...]}.
+
+    A class of this is an adapter of one runtime: `missing` says whether it runs here, `build` writes an
+    engine's files into a folder, the constructor loads them.
+    """
+
+    name: ClassVar[str]
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    """What it can compute in, its default first; "auto" is the processor's best."""
+
+    def __init__(self, folder: Path, spec: ModelSpec, plan: EnginePlan, device: Device) -> None:
+        self.spec = spec
+        self.chunk = self.load(folder, plan, device)
+        self(np.zeros((1, spec.size[1], spec.size[0], 3), np.uint8))  # the first call is slow: have it behind us
+
+    @classmethod
+    @abstractmethod
+    def missing(cls) -> str | None:
+        """What this machine lacks for this backend and how to get it, as a sentence; None when it runs."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
+        """Write the engine's files into that empty folder: the same bytes for the same input.
+
+        calibration: pictures to learn from, there for the precision INT8 and for no other.
+        """
+
+    @abstractmethod
+    def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
+        """Load the files that `build` wrote → how many pictures one call of `infer` takes best."""
+
+    @abstractmethod
+    def infer(self, batch: Pixels) -> list[NDArray[np.float32]]:
+        """Run at most `chunk` pictures → the outputs in the order of the spec; they may be reused buffers."""
+
+    def __call__(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
+        """Run a batch of any size, split where it is larger than one call takes."""
+        fits = batch.ndim == 4 and batch.shape[3] == 3 and self.spec.takes(*batch.shape[2:0:-1])
+        if not fits or batch.dtype != np.uint8:
+            expected = f"uint8 [n, height, width, 3] of {self.spec.size[0]}x{self.spec.size[1]}"
+            raise ValueError(f"{self.spec.name} takes {expected}, not {batch.dtype} {list(batch.shape)}")
+        parts = [
+            # A copy: the runtime overwrites its buffers in the next call.
+            [output.copy() for output in self.infer(batch[start : start + self.chunk])]
+            for start in range(0, len(batch), self.chunk)
+        ]
+        whole = parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
+        return dict(zip(self.spec.outputs, whole, strict=True))

@@ -1,0 +1,58 @@
+"""Calibration: real pictures of the kind that will be served, from which an engine in int8 learns its ranges."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from detserve.core.detections import Pixels
+from detserve.errors import RequestError, SetupError
+from detserve.pictures.decode import decode
+from detserve.models.spec import ModelSpec
+
+LEAST, MOST = 10, 300
+"""How many pictures are needed, and how many are used: beyond that ranges hardly change, and each takes its time."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Files of pictures that can be read. Raises SetupError for fewer than LEAST."""
+
+    pictures: tuple[Path, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.pictures) < LEAST:
+            raise SetupError(
+                f"--calibration has {len(self.pictures)} picture(s) that can be read; at least {LEAST} are needed, "
+                f"{MOST} are good, of the kind that will be served"
+            )
+
+    @classmethod
+    def of(cls, sources: Sequence[str]) -> Self:
+        """The pictures of files, folders and globs, each file once; of more than MOST as many, evenly spaced.
+
+        One that cannot be read is named on stderr and left out. Raises SetupError for a source without a picture.
+        """
+        from detserve.client.pictures import find  # not in archives, where nobody looks for pictures
+
+        found = find(sources)
+        if len(found) > MOST:
+            found = [found[i * len(found) // MOST] for i in range(MOST)]
+        return cls(tuple(path for path in found if _readable(path)))
+
+    def canvas(self, picture: Path, spec: ModelSpec) -> Pixels:
+        """One of the pictures on the model's input, as the pipeline lays it there: uint8 [1, height, width, 3]."""
+        image = decode(picture.read_bytes(), enough=lambda size: spec.letterbox(size).inner)
+        return spec.letterbox(image.size).laid(image.rgb, spec.fill)[None]
+
+
+def _readable(path: Path) -> bool:
+    try:
+        decode(path.read_bytes())
+    except (RequestError, OSError) as error:
+        print(f"left out {path}: {error}", file=sys.stderr)
+        return False
+    return True

@@ -1,0 +1,56 @@
+"""The backend `eager`: the network as PyTorch runs it, layer by layer. The reference of all others."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from detserve.engines.base import EnginePlan
+from detserve.engines.torch_device import TorchEngine, check_half, gpu_count, network_of
+from detserve.engines.calibration import Calibration
+from detserve.models.spec import NetworkSpec, Source
+
+if TYPE_CHECKING:
+    from detserve.engines.torch_device import Module
+
+FILE = "network.pt"
+
+
+class Eager(TorchEngine):
+    """PyTorch without a compiler. Its file is a plain state dict."""
+
+    name: ClassVar[str] = "eager"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Nothing: torch is there wherever TorchServe is."""
+        return None
+
+    @classmethod
+    def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
+        """Write the weights, in fp32 always: they are rounded when they are loaded."""
+        import torch
+
+        if plan.precision != "fp32":
+            check_half(cls.name, gpu_count() > 0)
+        buffer = BytesIO()  # on a full disk torch itself ends without saying so
+        torch.save(network_of(source, cls.name).network.state_dict(), buffer)
+        (folder / FILE).write_bytes(buffer.getvalue())
+
+    def load_module(self, folder: Path, plan: EnginePlan) -> Module:
+        """Make the network and fill in the weights; nothing is unpickled but tensors."""
+        import torch
+
+        from detserve.engines.sources.network import Preprocessed
+
+        assert isinstance(self.spec, NetworkSpec), "build has made sure of it"
+        network = self.spec.architecture()
+        network.load_state_dict(torch.load(folder / FILE, weights_only=True))
+        half = plan.precision == "fp16"
+        # The pixels come with their channels last, and tensor cores want them so.
+        layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
+        network = network.to(self.device, torch.float16 if half else torch.float32)
+        network = network.to(memory_format=layout)  # type: ignore[call-overload]
+        return Preprocessed(network, self.spec, half).to(self.device)

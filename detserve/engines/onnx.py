@@ -1,0 +1,69 @@
+"""The backend `onnx`: ONNX Runtime, with its CUDA provider where there is one."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detserve.engines.base import Engine, Device, EnginePlan
+from detserve.engines.calibration import Calibration
+from detserve.core.detections import Pixels
+from detserve.models.spec import Source
+
+FILE = "network.onnx"
+
+
+def runtime() -> Any:
+    """The package onnxruntime, told beforehand not to report its use to its vendor nor to keep an id under HOME."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
+class Onnx(Engine):
+    """ONNX Runtime in fp32."""
+
+    name: ClassVar[str] = "onnx"
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Say so when ONNX Runtime is not installed."""
+        return None if find_spec("onnxruntime") else "ONNX Runtime is not installed; pip install onnxruntime"
+
+    @classmethod
+    def on_gpu(cls) -> bool:
+        """Whether the installed ONNX Runtime was built for CUDA."""
+        if cls.missing():
+            return False
+        onnxruntime = runtime()
+        return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+    @classmethod
+    def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
+        """Export the model; ONNX Runtime optimises it when it loads."""
+        source.export(folder / FILE)
+
+    def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
+        """Open a session on the worker's GPU if it has one and ONNX Runtime can use it, else on the CPU."""
+        onnxruntime = runtime()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = device.threads
+        options.inter_op_num_threads = 1
+        providers: list[str | tuple[str, dict[str, int]]] = ["CPUExecutionProvider"]
+        gpu = device.gpu is not None and self.on_gpu()
+        if gpu:
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.gpu or 0}))
+        self.session = onnxruntime.InferenceSession(folder / FILE, options, providers=providers)
+        self.input = self.session.get_inputs()[0].name
+        return plan.max_batch if gpu else 1
+
+    def infer(self, batch: Pixels) -> list[NDArray[np.float32]]:
+        """Run at most `chunk` pictures."""
+        outputs: list[NDArray[np.float32]] = self.session.run(list(self.spec.outputs), {self.input: batch})
+        return outputs

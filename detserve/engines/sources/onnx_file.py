@@ -1,0 +1,106 @@
+"""A model that is known only as an ONNX file, made into what every engine is: pixels in, named outputs out."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from detserve.core.detections import Pixels
+from detserve.errors import BadWeights
+from detserve.engines.sources.network import INPUT
+from detserve.models.spec import ModelSpec, Outputs
+
+
+class OnnxGraph:
+    """The file's graph behind nodes that turn uint8 RGB [n, h, w, 3] into what it was trained on.
+
+    layout: "NCHW" or "NHWC", what its own input wants. best: replace its one output, probabilities [n, t, classes], by
+    the best class of each step and its probability, both float32 [n, t], so that an alphabet of thousands of characters
+    never leaves the engine. Raises BadWeights for what is no ONNX file or has another number of outputs.
+    """
+
+    def __init__(self, path: Path, spec: ModelSpec, layout: str = "NCHW", best: bool = False) -> None:
+        self.spec = spec
+        try:
+            model = onnx.load(path)
+        except (DecodeError, OSError) as error:
+            raise BadWeights(
+                f"{path.name}: not an ONNX file ({error}); {spec.name} takes {spec.weights.origin}"
+            ) from None
+        weights = {tensor.name for tensor in model.graph.initializer}
+        inputs = [value.name for value in model.graph.input if value.name not in weights]
+        outputs = [value.name for value in model.graph.output]
+        wanted = 1 if best else len(spec.outputs)
+        if len(inputs) != 1 or len(outputs) != wanted:
+            raise BadWeights(
+                f"{path.name}: {len(inputs)} inputs and {len(outputs)} outputs where {spec.name} has 1 and {wanted}"
+            )
+        before, constants = _preprocessing(spec, inputs[0], layout)
+        after = _best_of(outputs[0], spec.outputs) if best else _renamed(outputs, spec.outputs)
+        graph = helper.make_graph(
+            [*before, *model.graph.node, *after],
+            spec.name,
+            [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", "height", "width", 3])],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in spec.outputs],
+            [*constants, *model.graph.initializer],
+        )
+        self.model: ModelProto = helper.make_model(graph, opset_imports=model.opset_import)
+        self.model.ir_version = model.ir_version
+
+    def export(self, path: Path) -> None:
+        """Write it as ONNX."""
+        onnx.save(self.model, path)
+
+    def reference(self, pixels: Pixels) -> Outputs:
+        """The outputs as ONNX Runtime computes them from the graph as it stands, in fp32 on the CPU."""
+        return dict(zip(self.spec.outputs, self._session.run(list(self.spec.outputs), {INPUT: pixels}), strict=True))
+
+    @cached_property
+    def _session(self) -> Any:
+        from detserve.engines.onnx import runtime
+
+        onnxruntime = runtime()
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        with tempfile.TemporaryDirectory() as scratch:
+            self.export(Path(scratch) / "model.onnx")
+            return onnxruntime.InferenceSession(
+                Path(scratch) / "model.onnx", options, providers=["CPUExecutionProvider"]
+            )
+
+
+def _preprocessing(spec: ModelSpec, name: str, layout: str) -> tuple[list[NodeProto], list[TensorProto]]:
+    """Nodes from the input `pixels` to the tensor `name`: (pixel - mean) / std in the spec's order of channels."""
+    order = np.array([0, 1, 2] if spec.channels == "RGB" else [2, 1, 0], np.int64)
+    mean, scale = np.array(spec.mean, np.float32), 1 / np.array(spec.std, np.float32)
+    constants = {"detserve_order": order, "detserve_mean": mean, "detserve_scale": scale}
+    nodes = [
+        helper.make_node("Cast", [INPUT], ["detserve_float"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", ["detserve_float", "detserve_order"], ["detserve_ordered"], axis=3),
+        helper.make_node("Sub", ["detserve_ordered", "detserve_mean"], ["detserve_shifted"]),
+        helper.make_node("Mul", ["detserve_shifted", "detserve_scale"], ["detserve_scaled"]),
+        helper.make_node("Transpose", ["detserve_scaled"], [name], perm=[0, 3, 1, 2])
+        if layout == "NCHW"
+        else helper.make_node("Identity", ["detserve_scaled"], [name]),
+    ]
+    return nodes, [numpy_helper.from_array(array, key) for key, array in constants.items()]
+
+
+def _renamed(names: list[str], wanted: tuple[str, ...]) -> list[NodeProto]:
+    return [helper.make_node("Identity", [old], [new]) for old, new in zip(names, wanted, strict=True)]
+
+
+def _best_of(name: str, wanted: tuple[str, ...]) -> list[NodeProto]:
+    best, probability = wanted
+    return [
+        helper.make_node("ArgMax", [name], ["detserve_best"], axis=2, keepdims=0),
+        helper.make_node("Cast", ["detserve_best"], [best], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", [name], [probability], axes=[2], keepdims=0),
+    ]

@@ -1,0 +1,57 @@
+"""The backend `torchscript`: the network traced, frozen and fused by PyTorch's own compiler."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from detserve.engines.base import EnginePlan
+from detserve.engines.torch_device import TorchEngine, check_half, gpu_count, network_of
+from detserve.engines.calibration import Calibration
+from detserve.models.spec import Source
+
+if TYPE_CHECKING:
+    from detserve.engines.torch_device import Module
+
+FILE = "network.torchscript"
+
+
+class TorchScript(TorchEngine):
+    """TorchScript. torch 2.13 calls it deprecated; it is pinned, so it stays."""
+
+    name: ClassVar[str] = "torchscript"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Nothing: torch is there wherever TorchServe is."""
+        return None
+
+    @classmethod
+    def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
+        """Trace the network with the batch left open, freeze it, write it."""
+        import torch
+
+        from detserve.engines.sources.network import Preprocessed
+
+        network = network_of(source, cls.name)
+        if plan.precision != "fp32":
+            check_half(cls.name, gpu_count() > 0)
+            network = Preprocessed(copy.deepcopy(network.network).half(), network.spec, half=True)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # It warns of its own age, and of sizes that it takes for constants.
+            traced = torch.jit.trace(network, network.example(), check_trace=False)  # type: ignore[no-untyped-call]
+            frozen = torch.jit.freeze(traced)
+        (folder / FILE).write_bytes(frozen.save_to_buffer())  # on a full disk torch itself ends the process
+
+    def load_module(self, folder: Path, plan: EnginePlan) -> Module:
+        """Load, move and fuse. Fusing happens here: its result is made for this processor."""
+        import torch
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            module = torch.jit.load(folder / FILE, map_location=self.device)  # type: ignore[no-untyped-call]
+            fused: Module = torch.jit.optimize_for_inference(module)
+        return fused

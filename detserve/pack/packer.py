@@ -1,0 +1,235 @@
+"""Packing: from a model and its weights to an archive that TorchServe serves."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from detserve.pack import agreement, parity
+from detserve.archives import archive
+from detserve import engines, models
+from detserve.engines.base import INT8, Engine, Device, EnginePlan
+from detserve.engines.calibration import Calibration
+from detserve.errors import BackendMissing, BadArchive, BadSpec
+from detserve.archives.verify import sha256_of
+from detserve.archives.recipe import ENGINE_FOLDER, Part, Recipe
+from detserve.models.spec import ModelSpec, ReaderSpec, Source
+from detserve.pack.weights import locate
+
+ROOT = Path(__file__).parent.parent
+GATE_PICTURES = {
+    "face": "package:skimage/data/astronaut.png",
+    "text": "package:skimage/data/page.png",
+    "read": "package:skimage/data/page.png",
+}
+"""The real pictures of the parity gate, by what a model is for: from the package scikit-image."""
+
+NOT_PACKED = ("bench", "client", "serving")
+"""Parts of detserve that no worker needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOrder:
+    """One model to pack. settings: changes of its spec; weights: paths or URLs, else the model's own;
+    sha256: their sums."""
+
+    model: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: Sequence[str] = ()
+    sha256: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What to pack. detect and read: the models; precision: else the backend's default; calibration: pictures for
+    int8, as files, folders or globs; options: see `Recipe`."""
+
+    name: str
+    detect: ModelOrder
+    out: Path
+    read: ModelOrder | None = None
+    backend: str = "auto"
+    precision: str | None = None
+    calibration: Sequence[str] = ()
+    max_batch: int = 8
+    opt_batch: int = 0
+    version: str = "1.0"
+    reduced_decode: bool = True
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def pack(order: Order) -> Path:
+    """Build the engines, check them against their networks, write NAME.mar and NAME.mar.sha256 → the archive's path.
+
+    Raises SetupError of some kind when anything does not hold; then nothing was written.
+    """
+    adapter = engines.find(order.backend)
+    precision = order.precision or adapter.precisions[0]
+    plan = EnginePlan(precision=precision, max_batch=order.max_batch, opt_batch=order.opt_batch)
+    if plan.precision not in adapter.precisions:
+        choice = ", ".join(adapter.precisions)
+        raise BackendMissing(f"backend {adapter.name} has no precision {plan.precision!r}; it has {choice}")
+    task = _task(order)
+    calibration = _calibration(order, plan)
+    # A reader stays in floats: it would have to learn from lines, and a wrong letter costs more than a shifted box.
+    read_plan = replace(plan, precision=adapter.precisions[0]) if calibration else plan
+    with _scratch() as scratch:
+        engines = Path(scratch, ENGINE_FOLDER)
+        recipe = Recipe(
+            detect=_build(order.detect, adapter, plan, engines / "detect", calibration),
+            read=_build(order.read, adapter, read_plan, engines / "read") if order.read else None,
+            options=dict(order.options),
+            reduced_decode=order.reduced_decode,
+        )
+        files = {f"{task}.py": ROOT / "handlers" / f"{task}.py", **_tree(ROOT / "detserve")}
+        for model in (order.detect, order.read):
+            files |= _own_module(model.model) if model else {}
+        files |= {path.relative_to(scratch).as_posix(): path for path in engines.rglob("*") if path.is_file()}
+        path = order.out / f"{order.name}.mar"
+        archive.write(path, order.name, order.version, f"{task}.py", recipe, files)
+    return path
+
+
+def _task(order: Order) -> str:
+    """What the archive is for, and so its handler's name. Raises BadSpec for models that do not go together."""
+    detect = models.find(order.detect.model)
+    if isinstance(detect, ReaderSpec):
+        raise BadSpec(
+            f"{detect.name} reads what a detector found: name it as --reader beside a --model that detects text"
+        )
+    if order.read is None:
+        return detect.task
+    reader = models.find(order.read.model)
+    if not isinstance(reader, ReaderSpec) or detect.task != "text":
+        raise BadSpec(f"{detect.name} and {reader.name} do not go together: --model detects text, --reader reads it")
+    return "ocr"
+
+
+def _calibration(order: Order, plan: EnginePlan) -> Calibration | None:
+    """The pictures for int8. Raises BadSpec for int8 without pictures and for pictures without int8."""
+    if plan.precision == INT8 and not order.calibration:
+        raise BadSpec("--precision int8 needs --calibration DIR, real pictures of the kind that will be served")
+    if order.calibration and plan.precision != INT8:
+        raise BadSpec(f"--calibration is for --precision int8, not {plan.precision}; leave it out")
+    if not order.calibration:
+        return None
+    with _step("reading the pictures of --calibration"):
+        return Calibration.of(order.calibration)
+
+
+def _build(
+    order: ModelOrder, adapter: type[Engine], plan: EnginePlan, folder: Path, calibration: Calibration | None = None
+) -> Part:
+    """Build the engine of one model in that folder and check it."""
+    import torch
+
+    weights = _weights(models.find(order.model), order)
+    spec = models.find(order.model).completed(*weights).override(**order.settings)
+    folder.mkdir(parents=True)
+    with _step(f"loading {', '.join(path.name for path in weights)} into {spec.name}"):
+        source = spec.source(*weights)
+    with _step(f"building the engine: {adapter.name}, precision {plan.precision}"):
+        adapter.build(source, plan, folder, calibration)
+        device = Device(threads=torch.get_num_threads(), gpu=0 if torch.cuda.is_available() else None)
+        engine = adapter(folder, spec, plan, device)
+    figures = _agreement(source, engine, plan, device, calibration) if calibration else _parity(source, engine, plan)
+    return Part(
+        model=order.model,
+        settings=spec.settings(),
+        backend=adapter.name,
+        plan=plan,
+        weights_sha256=" ".join(map(sha256_of, weights)),
+        parity=figures,
+    )
+
+
+def _parity(source: Source, engine: Engine, plan: EnginePlan) -> Mapping[str, Any]:
+    """The figures of the gate on one photograph."""
+    spec = source.spec
+    with _step("checking it against the network"):
+        figures = parity.measure(source, engine, locate(GATE_PICTURES[spec.task]).read_bytes(), plan)
+    print(f"  {figures}", file=sys.stderr)
+    figures.check(parity.bounds(plan.precision, spec.task))
+    return figures.to_dict()
+
+
+def _agreement(
+    source: Source, engine: Engine, plan: EnginePlan, device: Device, calibration: Calibration
+) -> Mapping[str, Any]:
+    """The figures of the gate of int8, printed beside those of the same backend in fp32."""
+    pictures = len(calibration.pictures)
+    with _step(f"checking it against the network on {pictures} pictures"), tempfile.TemporaryDirectory() as scratch:
+        exact = replace(plan, precision="fp32")
+        engine.build(source, exact, Path(scratch))
+        engines = {"fp32": type(engine)(Path(scratch), source.spec, exact, device), INT8: engine}
+        figures = agreement.measure(source, engines, calibration)
+    print(agreement.table(figures), file=sys.stderr)
+    figures[INT8].check(source.spec.task)
+    return figures[INT8].to_dict()
+
+
+def _weights(spec: ModelSpec, order: ModelOrder) -> list[Path]:
+    if order.weights:
+        if len(order.weights) != spec.files:
+            raise BadSpec(
+                f"{spec.name} takes {spec.files} weight file(s), not {len(order.weights)}: {spec.weights.origin}"
+            )
+        sums: list[str | None] = [*order.sha256, *[None] * len(order.weights)]
+        return [locate(source, sha256) for source, sha256 in zip(order.weights, sums, strict=False)]
+    if not spec.weights.origin.startswith("package:"):
+        raise BadSpec(f"{spec.name} needs --weights PATH|URL: {spec.weights.origin}")
+    return [locate(spec.weights.origin, order.sha256[0] if order.sha256 else spec.weights.sha256)]
+
+
+def _tree(package: Path) -> dict[str, Path]:
+    """The modules of a package, but for those that only the commands use: name in the archive → file."""
+    left_out = {package / name for name in NOT_PACKED}
+    modules = (path for path in package.rglob("*.py") if left_out.isdisjoint(path.parents))
+    return {path.relative_to(package.parent).as_posix(): path for path in modules}
+
+
+def _own_module(model: str) -> dict[str, Path]:
+    """The user's package, or lone module, that holds a model given as "package.module:NAME"."""
+    top = model.partition(":")[0].partition(".")[0]
+    if ":" not in model or top == "detserve":
+        return {}
+    found = find_spec(top)
+    if found is None or found.origin is None:
+        raise BadSpec(f"no files of {top!r} to pack; it needs an __init__.py")
+    origin = Path(found.origin)
+    return _tree(origin.parent) if found.submodule_search_locations else {origin.name: origin}
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for the engines. Raises BadArchive when its disk is full."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise BadArchive(
+            f"no room in {tempfile.gettempdir()}: {error.strerror}; TMPDIR names another folder"
+        ) from error
+
+
+@contextmanager
+def _step(what: str) -> Iterator[None]:
+    """Say what goes on, and how long it took."""
+    print(f"{what} ...", end=" ", flush=True, file=sys.stderr)
+    start = time.perf_counter()
+    try:
+        yield
+    except BaseException:
+        print("failed", file=sys.stderr)
+        raise
+    print(f"{time.perf_counter() - start:.1f} s", file=sys.stderr)

@@ -1,0 +1,189 @@
+"""Parity: whether an engine still finds what its network finds. The gate that every archive passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detserve.engines.base import Engine, EnginePlan
+from detserve.core.detections import Detections, Pixels
+from detserve.errors import EngineRejected
+from detserve.core.geometry import iou, nms
+from detserve.pictures.decode import decode
+from detserve.models.spec import DetectorSpec, Outputs, ReaderSpec, Source
+
+CONF = 0.3
+"""Detections above this confidence are compared."""
+SAME = 0.5
+"""IoU from which on two boxes are taken for the same detection."""
+
+LINES = ((3, 9, 296, 36), (2, 45, 379, 68), (1, 62, 380, 87))
+"""Where the first lines of scikit-image's page lie: x1, y1, x2, y2 in its pixels."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far an engine may be off, see `Parity`."""
+
+    raw: float
+    iou: float
+    conf: float
+    points: float
+
+
+EXACT = Bounds(raw=1e-3, iou=0.99, conf=0.005, points=0.005)
+REDUCED = Bounds(raw=float("inf"), iou=0.95, conf=0.02, points=0.03)
+"""For engines that compute in 16 bits somewhere: their raw maps may differ where nothing is detected."""
+REDUCED_TEXT = Bounds(raw=float("inf"), iou=0.85, conf=0.05, points=0)
+"""The same for text: its boxes are drawn round pixels above a threshold, and a line is only some pixels high."""
+
+
+def bounds(precision: str, task: str) -> Bounds:
+    """The bounds for an engine of that precision and for what it is."""
+    if precision == "fp32":
+        return EXACT
+    return REDUCED if task == "face" else REDUCED_TEXT
+
+
+@dataclass(frozen=True)
+class Parity:
+    """An engine against its network in eager fp32, over batches of several sizes of one real picture.
+
+    raw: largest difference of any output relative to that output's largest value; detections: how many the network
+    finds on the picture; unmatched: detections of either side that the other lacks; iou: the least overlap of a
+    matched pair; conf: the largest difference of their confidences; points: the largest distance between their
+    keypoints, relative to the box's diagonal.
+    """
+
+    raw: float
+    detections: int
+    unmatched: int
+    iou: float = 1.0
+    conf: float = 0.0
+    points: float = 0.0
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """The figures as they are stored in an archive, rounded so that they read well."""
+        return {
+            key: float(f"{value:.3g}") if isinstance(value, float) else value for key, value in asdict(self).items()
+        }
+
+    def check(self, bounds: Bounds) -> None:
+        """Raise EngineRejected when a figure is out of bounds, naming it."""
+        faults = []
+        if not np.isfinite(self.raw):
+            faults.append("its outputs are not finite")
+        elif self.raw > bounds.raw:
+            faults.append(f"raw outputs differ by {self.raw:.2g} of their range (allowed {bounds.raw:g})")
+        if self.unmatched:
+            faults.append(f"{self.unmatched} of {self.detections} detections have no counterpart")
+        if self.iou < bounds.iou:
+            faults.append(f"a box overlaps its counterpart by IoU {self.iou:.3f} only (wanted {bounds.iou})")
+        if self.conf > bounds.conf:
+            faults.append(f"a confidence differs by {self.conf:.3f} (allowed {bounds.conf})")
+        if self.points > bounds.points:
+            faults.append(f"a keypoint lies {self.points:.3f} of its box off (allowed {bounds.points})")
+        if faults:
+            raise EngineRejected(
+                f"the engine disagrees with the network: {'; '.join(faults)}; nothing was written; "
+                "try --precision fp32 or another --backend"
+            )
+
+
+def batch_sizes(plan: EnginePlan) -> list[int]:
+    """The batches that an engine is checked with: one, the best, the largest, a prime between, and one to be split."""
+    primes = [n for n in range(2, plan.max_batch) if all(n % divisor for divisor in range(2, n))]
+    return sorted({1, *primes[-1:], plan.opt_batch, plan.max_batch, plan.max_batch + 1})
+
+
+def measure(source: Source, engine: Engine, picture: bytes, plan: EnginePlan) -> Parity:
+    """Run both on a real picture of what the model is for, in batches of several sizes: a reader on the lines of it."""
+    spec, image = source.spec, decode(picture)
+    if isinstance(spec, ReaderSpec):
+        lines = [image.rgb[y1:y2, x1:x2] for x1, y1, x2, y2 in LINES]
+        alone = [_compare_reading(spec, source, engine, [line], [1]) for line in lines]
+        return _worst([*alone, _compare_reading(spec, source, engine, lines, batch_sizes(plan))])
+    assert isinstance(spec, DetectorSpec), f"{spec.name} neither reads nor detects"
+    canvas = spec.letterbox(image.size).laid(image.rgb, spec.fill)
+    pair = np.stack([canvas, canvas[:, ::-1]])
+    reference = source.reference(pair)
+    # Inputs of any size are run one by one when they are served.
+    sizes = [1, 2] if spec.dynamic else batch_sizes(plan)
+    return _worst([_compare(spec, reference, engine, pair, n) for n in sizes])
+
+
+def _compare_reading(
+    spec: ReaderSpec, source: Source, engine: Engine, lines: list[Pixels], sizes: list[int]
+) -> Parity:
+    """The lines at the width of the widest, in turn, in batches of those sizes."""
+    width = max(spec.width(line.shape[1] / line.shape[0]) for line in lines)
+    canvases = np.stack([spec.place(line, width)[0] for line in lines])
+    reference = source.reference(canvases)
+    wanted = spec.read(reference)
+    figures = []
+    for n in sizes:
+        turn = np.arange(n) % len(lines)
+        got = engine(canvases[turn])
+        raw = max((_relative(got[name], reference[name][turn]) for name in spec.outputs), key=_nan_is_worst)
+        for mine, other in zip((wanted[i] for i in turn), spec.read(got), strict=True):
+            conf = abs(mine.confidence - other.confidence)
+            figures.append(Parity(raw, len(lines), int(mine.text != other.text), conf=conf))
+    return _worst(figures)
+
+
+def _compare(spec: DetectorSpec, reference: Outputs, engine: Engine, pair: Pixels, n: int) -> Parity:
+    """One batch of n pictures, the picture and its mirror image in turn."""
+    turn = np.arange(n) % 2
+    got = engine(pair[turn])
+    raw = max((_relative(got[name], reference[name][turn]) for name in spec.outputs), key=_nan_is_worst)
+    wanted, found = _detect(spec, reference, 2), _detect(spec, got, n)
+    return _worst([_match(raw, wanted[k], detections) for k, detections in zip(turn, found, strict=True)])
+
+
+def _worst(figures: list[Parity]) -> Parity:
+    return Parity(
+        raw=max((f.raw for f in figures), key=_nan_is_worst),
+        detections=max(f.detections for f in figures),
+        unmatched=max(f.unmatched for f in figures),
+        iou=min(f.iou for f in figures),
+        conf=max(f.conf for f in figures),
+        points=max(f.points for f in figures),
+    )
+
+
+def _nan_is_worst(value: float) -> float:
+    return np.inf if np.isnan(value) else value
+
+
+def _relative(got: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
+    return float(np.abs(got - wanted).max() / np.abs(wanted).max())
+
+
+def _detect(spec: DetectorSpec, outputs: Outputs, n: int) -> list[Detections]:
+    return [d[nms(d.boxes, d.scores, spec.iou)] for d in spec.decode(outputs, [CONF - 2 * REDUCED.conf] * n)]
+
+
+def _match(raw: float, wanted: Detections, found: Detections) -> Parity:
+    """Each detection above CONF on one side against the nearest of the other, which may lie a little below it."""
+    pairs, unmatched = [], 0
+    for mine, others in ((wanted, found), (found, wanted)):
+        for i in np.flatnonzero(mine.scores >= CONF):
+            overlap = iou(mine.boxes[i : i + 1], others.boxes)[0]
+            if len(others) == 0 or overlap.max() < SAME:
+                unmatched += 1
+            else:
+                nearest = overlap.argmax()
+                pairs.append(_pair(raw, mine[[i]], others[[nearest]], float(overlap[nearest])))
+    return _worst([*pairs, Parity(raw, int((wanted.scores >= CONF).sum()), unmatched)])
+
+
+def _pair(raw: float, a: Detections, b: Detections, overlap: float) -> Parity:
+    points = 0.0
+    if a.keypoints is not None and b.keypoints is not None:
+        diagonal = np.linalg.norm(a.boxes[0, 2:] - a.boxes[0, :2])
+        points = float(np.linalg.norm(a.keypoints - b.keypoints, axis=2).max() / diagonal)
+    return Parity(raw, 1, 0, overlap, abs(float(a.scores[0] - b.scores[0])), points)

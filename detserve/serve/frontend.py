@@ -1,0 +1,243 @@
+"""Frontend: TorchServe's Java process and all that it starts, from free ports to no process left."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, NoReturn, Self
+
+import psutil
+
+from detserve.errors import ServerFailed
+from detserve.serve.config import Listener, Settings, template, write
+from detserve.serve.drain import drain
+from detserve.serve.java import find_java
+from detserve.serve.output import Output
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that end a server."""
+
+_START_TIMEOUT = 120.0
+_STOP_TIMEOUT = 15.0
+# TorchServe obeys these before the configuration that it is given.
+_OVERRIDES = ("TS_CONFIG_FILE", "TS_MODEL_SERVER_HOME", "LOG_LOCATION", "METRICS_LOCATION")
+
+
+class Frontend:
+    """The running server; `with Frontend(settings) as frontend:` starts it and stops it.
+
+    Java runs in a process group of its own, which the Python workers inherit: Ctrl-C reaches the starter
+    alone, and whatever is left of the group can be ended as one.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._process: subprocess.Popen[str] | None = None
+        self._output: Output | None = None
+        self._lock: IO[str] | None = None
+        self._serving = False
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start Java and return once all five ports listen.
+
+        Raises ServerFailed: a port is taken, no Java, no TorchServe, or the cause for which Java ended.
+        """
+        settings = self.settings
+        check_ports(settings.listeners)
+        command = [str(find_java()), *_arguments(settings, _server_home())]
+        try:
+            self._lock = _lock(settings.run_dir)
+            self._clean()
+            write(settings)
+            settings.logs.mkdir(exist_ok=True)
+            settings.tmp.mkdir(exist_ok=True)
+            with _signals_held():  # an exception from a handler must not lose the process
+                self._process = subprocess.Popen(
+                    command,
+                    cwd=settings.run_dir,  # where TorchServe writes its keys
+                    env=_environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    errors="replace",
+                    process_group=0,
+                )
+                self._output = Output(self._process)
+            self._wait_started(self._process, self._output)
+        except OSError as error:
+            self.stop()
+            raise ServerFailed(f"cannot start TorchServe in {settings.run_dir}: {error}") from error
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait(self) -> NoReturn:
+        """Pass on what TorchServe prints, until it ends. Raises ServerFailed then.
+
+        Where an exception ends the wait, `stop` answers the requests that were taken first.
+        """
+        assert self._process, "wait() needs a started server"
+        assert self._output
+        self._output.echo = self._serving = True
+        status = _status(self._process.wait())
+        raise ServerFailed(f"TorchServe ended by itself, {status}; see {self.settings.logs / 'ts_log.log'}")
+
+    def stop(self) -> None:
+        """End Java and every worker: asked first, killed where that does not help within 15 s.
+
+        A server that was waited for is drained before, within 15 s: see `drain`.
+        """
+        process, self._process = self._process, None
+        try:
+            if self._serving and self._output and process and process.poll() is None:
+                self._output.echo = False
+                drain(self.settings, process.pid, self._output, _STOP_TIMEOUT)
+        finally:
+            if process is not None:
+                _end(process)
+            if self._output is not None:
+                self._output.join(_STOP_TIMEOUT)
+            if self._lock is not None:
+                self._clean()
+                self._lock.close()
+                self._lock = None
+
+    def _clean(self) -> None:
+        shutil.rmtree(self.settings.tmp, ignore_errors=True)
+        self.settings.key_file.unlink(missing_ok=True)
+
+    def _wait_started(self, process: subprocess.Popen[str], output: Output) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT
+        while not output.started.wait(0.05):
+            if (status := process.poll()) is not None:
+                output.join(_STOP_TIMEOUT)
+                raise ServerFailed(f"TorchServe did not start: {output.cause() or _status(status)}")
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"TorchServe did not start within {_START_TIMEOUT:.0f} s; see {self.settings.logs}")
+
+
+def check_ports(listeners: Iterable[Listener]) -> None:
+    """Raises ServerFailed for a port that cannot be listened on: which, the option that sets it, who has it."""
+    for option, address, port in listeners:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as TorchServe does
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise ServerFailed(f"port {port} is taken{_holder(port)}: choose another with {option}") from error
+                raise ServerFailed(f"cannot listen on {address}:{port} ({option}): {error.strerror}") from error
+
+
+def _holder(port: int) -> str:
+    with suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+            if listens and connection.pid:  # None for another user's process
+                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    return ""
+
+
+def _lock(run_dir: Path) -> IO[str]:
+    """An open file that no other server can lock: two in one folder would empty each other's."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    lock = (run_dir / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise ServerFailed(f"another server runs in {run_dir}: choose another folder with --run-dir") from None
+    return lock
+
+
+def _server_home() -> Path:
+    """The folder that holds the package `ts`, found without importing it, which would import torch."""
+    package = find_spec("ts")
+    if package is None or package.origin is None:
+        raise ServerFailed("TorchServe is not installed in this Python: pip install torchserve==0.12.0")
+    return Path(package.origin).parents[1]
+
+
+def _arguments(settings: Settings, home: Path) -> list[str]:
+    # Java itself, not the command `torchserve`, whose pid file in /tmp lets no two servers run.
+    return [
+        *template(settings.config_dir).get("vmargs", "").split(),
+        f"-Dmodel_server_home={home}",
+        f"-Dlog4j.configurationFile={(settings.config_dir / 'log4j2.xml').as_uri()}",
+        f"-DLOG_LOCATION={settings.logs}",
+        f"-DMETRICS_LOCATION={settings.logs}",
+        f"-Djava.io.tmpdir={settings.tmp}",
+        *("-cp", str(home / "ts" / "frontend" / "*")),
+        "org.pytorch.serve.ModelServer",
+        *("--python", sys.executable),
+        *("-f", str(settings.run_dir / "config.properties")),
+        "-ncs",  # no snapshots: what is served is what serve.py registers
+    ]
+
+
+def _environment() -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if name not in _OVERRIDES}
+    environment.setdefault("OMP_NUM_THREADS", "1")  # there is a worker for each core
+    return environment
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Signals that end the server have their effect when the block is left."""
+    if threading.current_thread() is not threading.main_thread():  # the only one that handles signals
+        yield
+        return
+    held: list[int] = []
+    handlers = {number: signal.signal(number, lambda received, _: held.append(received)) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for received in held:
+        signal.raise_signal(received)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a process and whatever is left of its group."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_TIMEOUT)
+    left = _group_members(process.pid)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    psutil.wait_procs(left, _STOP_TIMEOUT)
+
+
+def _group_members(group: int) -> list[psutil.Process]:
+    members = []
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == group:
+                members.append(process)
+    return members
+
+
+def _status(code: int) -> str:
+    return f"killed by signal {-code}" if code < 0 else f"with status {code}"

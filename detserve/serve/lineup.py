@@ -1,0 +1,83 @@
+"""Lineup: the models that a server is to serve, from an archive of the store to READY workers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from zipfile import is_zipfile
+
+from detserve.errors import BadArchive, ServerFailed, SetupError
+from detserve.archives.verify import check_sum
+from detserve.serve.model_config import ModelConfig, Serving
+from detserve.serve.health import Roster
+from detserve.serve.management import Management
+
+
+class Lineup:
+    """models: name → how it is served; broken: name → why it is left out.
+
+    tolerant: a model that fails is left out and told on stderr, as long as there is another; else its error is raised.
+    """
+
+    def __init__(self, tolerant: bool = False) -> None:
+        self.models: dict[str, Serving] = {}
+        self.broken: dict[str, str] = {}
+        self._tolerant = tolerant
+
+    def add(self, archive: Path, config_dir: Path, changes: Mapping[str, int]) -> None:
+        """Take NAME.mar in, served as config/NAME.yaml says but for these changes.
+
+        Raises ServerFailed where there is no such file, BadArchive for one that is none or was changed,
+        BadSpec for a faulty YAML.
+        """
+        name = archive.stem
+        with self._guard(name):
+            if not archive.is_file():
+                raise ServerFailed(f"no {archive}: make model_store/{name}.mar, or python repack.py {name}")
+            if not is_zipfile(archive):  # TorchServe would take it, and look for a handler in an empty folder
+                raise BadArchive(f"{archive} is no archive: python repack.py {name} makes it anew")
+            check_sum(archive)
+            self.models[name] = replace(ModelConfig.load(config_dir, name).serve, **changes)
+
+    def check(self) -> None:
+        """Raises ServerFailed when no model is left to serve."""
+        if not self.models:
+            raise ServerFailed(f"none of the models can be served: {', '.join(self.broken)}; the lines above say why")
+
+    def start(self, management: Management, registered: bool) -> dict[str, int]:
+        """Register the models, unless TorchServe has loaded them by itself → name: number of READY workers.
+
+        What is to be served is written down for `health.check`. Raises ServerFailed when a model does not load.
+        """
+        if not registered:
+            for name, serving in list(self.models.items()):
+                with self._guard(name):
+                    management.register(f"{name}.mar", name, serving)
+        self._write(management)
+        workers = {}
+        for name in list(self.models):
+            with self._guard(name):
+                workers[name] = management.wait_ready(name)
+            if name not in workers:
+                with suppress(ServerFailed):  # refused where the API of models is off
+                    management.unregister(name)  # TorchServe would start its workers again and again
+        self.check()
+        self._write(management)
+        return workers
+
+    def _write(self, management: Management) -> None:
+        Roster(management.url, tuple(self.models), self.broken).write(management.run_dir)
+
+    @contextmanager
+    def _guard(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except SetupError as error:
+            if not self._tolerant:
+                raise
+            self.models.pop(name, None)
+            self.broken[name] = str(error)
+            print(f"serve: {name} is left out: {error}", file=sys.stderr, flush=True)

@@ -1,0 +1,186 @@
+"""Envelope: what one request holds, as bytes of a picture or in KServe's JSON forms, and the form of its answer.
+
+::
+
+    v1  {"instances": [{"data": "<base64>", "conf_threshold": 0.3}, …]}
+        {"predictions": [[{"xywh_ratio": …}, …], …]}
+    v2  {"id": "7", "parameters": {…}, "inputs": [{"name": "pictures", "shape": [1], "datatype": "BYTES",
+         "data": ["<base64>", …], "parameters": {"conf_threshold": 0.3}}]}
+        {"id": "7", "model_name": …, "outputs": [{"name": "detections", "datatype": "BYTES", "data": ["<json>", …]}]}
+
+A picture that cannot be answered has its error in its place: an object with `code`, `type` and `message`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from detserve.errors import BadPicture, BadRequest, RequestError, TooManyPictures
+from detserve.worker.response import dumps
+
+MAX_PICTURES = 32
+"""The most pictures of one request: a worker answers them one after the other, and keeps all the answers."""
+MAX_VALUES = 4096
+"""The most values of one JSON body: parsed, small ones take twenty times the bytes that they had."""
+ROW_FIELDS = ("data", "image", "body")
+INSTANCE_FIELDS = ("data", "image", "image_bytes", "b64")
+NO_PICTURE = "no picture in the request; send its bytes as the body (curl -T FILE) or as the multipart field 'data'"
+
+Picture = tuple[bytes | bytearray, Mapping[str, Any]]
+"""A picture's bytes and the fields that stand beside it, options among them."""
+
+
+@dataclass(frozen=True)
+class Envelope(ABC):
+    """One request: its pictures in their order, or what is wrong with each."""
+
+    pictures: Sequence[Picture | RequestError]
+
+    @abstractmethod
+    def answer(self, contents: Sequence[Any], model: str, version: str) -> Any:
+        """The body of the answer, from what is to be said of each picture: a list of objects, or an error's object."""
+
+
+class Bare(Envelope):
+    """A picture's bytes by themselves; answered with its objects."""
+
+    def answer(self, contents: Sequence[Any], model: str, version: str) -> bytes:
+        """JSON of the one content."""
+        return dumps(contents[0])
+
+
+class V1(Envelope):
+    """KServe's first form, which is TensorFlow Serving's."""
+
+    def answer(self, contents: Sequence[Any], model: str, version: str) -> bytes:
+        """JSON of the predictions."""
+        return dumps({"predictions": contents})
+
+
+@dataclass(frozen=True)
+class V2(Envelope):
+    """The Open Inference Protocol; id: what the caller calls the request."""
+
+    id: str | None = None
+
+    def answer(self, contents: Sequence[Any], model: str, version: str) -> bytes:
+        """JSON of one output of strings, the JSON of each picture."""
+        data = [dumps(content).decode() for content in contents]
+        output = {"name": "detections", "shape": [len(data)], "datatype": "BYTES", "data": data}
+        named = {} if self.id is None else {"id": self.id}
+        return dumps({"model_name": model, "model_version": version, **named, "outputs": [output]})
+
+
+@dataclass(frozen=True)
+class Unpacked(Envelope):
+    """A request that TorchServe's own envelope, `service_envelope` kserve or kservev2, took apart and will put
+    together: it wants a list, and each answer of v2 as a string."""
+
+    strings: bool
+
+    def answer(self, contents: Sequence[Any], model: str, version: str) -> list[Any]:
+        """The contents, one for each picture."""
+        return [dumps(content).decode() for content in contents] if self.strings else list(contents)
+
+
+def opened(row: Mapping[str, Any]) -> Envelope:
+    """A request as TorchServe hands it over: its body under "body" or "data", multipart fields by their names."""
+    body = next((row[name] for name in ROW_FIELDS if name in row), None)
+    try:
+        # No format of pictures begins with a brace. TorchServe may have parsed what is declared as JSON.
+        if isinstance(body, Mapping) or (isinstance(body, bytes | bytearray) and body[:64].lstrip()[:1] == b"{"):
+            return parse(body)
+    except RequestError as error:
+        return Bare([error.bare()])
+    if not isinstance(body, bytes | bytearray):
+        return Bare([BadPicture(NO_PICTURE)])
+    return Bare([(body, row)])
+
+
+def parse(body: bytes | bytearray | Mapping[str, Any]) -> Envelope:
+    """Open one of the JSON forms. Raises BadRequest where it is none, TooManyPictures where it holds too much."""
+    document = body if isinstance(body, Mapping) else _load(body)
+    if isinstance(instances := document.get("instances"), list):
+        _check_count(len(instances))
+        return V1([_instance(instance) for instance in instances])
+    if isinstance(inputs := document.get("inputs"), list):
+        shared = _parameters(document)
+        pictures = [picture for tensor in inputs for picture in _tensor(tensor, shared)]
+        _check_count(len(pictures))
+        name = document.get("id")
+        return V2(pictures, name.encode("utf-8", "replace").decode() if isinstance(name, str) else None)
+    raise BadRequest(
+        "no picture in the JSON body: it wants a list 'instances' or 'inputs', or send a picture's bytes as the body "
+        "(curl -T FILE)"
+    )
+
+
+def unpacked(rows: Sequence[Any], v2: bool) -> Unpacked:
+    """What TorchServe's own envelope hands over: instances, or inputs of which it leaves the first datum."""
+    if len(rows) > MAX_PICTURES:
+        return Unpacked([_too_many(len(rows))] * len(rows), v2)
+    pictures = [_picture(row.get("data"), _parameters(row)) if v2 else _instance(row) for row in rows]
+    return Unpacked(pictures, v2)
+
+
+def _load(body: bytes | bytearray) -> Mapping[str, Any]:
+    if sum(body.count(mark) for mark in b",[{") > MAX_VALUES:
+        raise TooManyPictures(f"the JSON body holds more than {MAX_VALUES} values: send fewer pictures at once")
+    try:
+        document: Mapping[str, Any] = json.loads(body)
+    except json.JSONDecodeError as error:
+        raise BadRequest(f"the body begins like JSON and is none: {error.msg}, at character {error.pos}") from None
+    except (ValueError, RecursionError):  # bytes of no known text, or brackets within brackets
+        raise BadRequest("the body begins like JSON and is none") from None
+    return document
+
+
+def _check_count(count: int) -> None:
+    if not count:
+        raise BadRequest("the request holds no picture: give at least one in base64")
+    if count > MAX_PICTURES:
+        raise _too_many(count)
+
+
+def _too_many(count: int) -> TooManyPictures:
+    return TooManyPictures(
+        f"{count} pictures in one request, of at most {MAX_PICTURES}: send the others in a further one"
+    )
+
+
+def _instance(instance: Any) -> Picture | RequestError:
+    fields = instance if isinstance(instance, Mapping) else {"data": instance}
+    return _picture(next((fields[name] for name in INSTANCE_FIELDS if name in fields), None), fields)
+
+
+def _tensor(tensor: Any, shared: Mapping[str, Any]) -> list[Picture | RequestError]:
+    """The pictures of one input of v2."""
+    if not isinstance(tensor, Mapping) or tensor.get("datatype") != "BYTES" or not isinstance(tensor.get("data"), list):
+        raise BadRequest("an input wants the datatype 'BYTES' and, as data, a flat list of pictures in base64")
+    data, shape = tensor["data"], tensor.get("shape")
+    _check_count(len(data))
+    if shape not in ([len(data)], [len(data), 1]):
+        raise BadRequest(f"an input of {len(data)} pictures has the shape [{len(data)}], not {str(shape)[:40]}")
+    fields = {**shared, **_parameters(tensor)}
+    return [_picture(encoded, fields) for encoded in data]
+
+
+def _parameters(holder: Mapping[str, Any]) -> Mapping[str, Any]:
+    parameters = holder.get("parameters")
+    return parameters if isinstance(parameters, Mapping) else {}
+
+
+def _picture(encoded: Any, fields: Mapping[str, Any]) -> Picture | RequestError:
+    if isinstance(encoded, Mapping):  # {"image": {"b64": "…"}}
+        encoded = encoded.get("b64")
+    if not isinstance(encoded, str):
+        return BadPicture("no picture here: give its bytes in base64 as 'data'")
+    try:
+        return base64.b64decode("".join(encoded.split()), validate=True), fields
+    except ValueError as error:
+        return BadPicture(f"the picture is not in base64: {error}")

@@ -1,0 +1,157 @@
+"""The handler base: the only module that knows TorchServe, and no other part of it than its handler's context.
+
+At the top it imports nothing but the standard library, because TorchServe hides an ImportError of a handler's
+module behind one of its own. What a worker needs is imported in `initialize`, where a missing package is named.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from detserve.worker.envelope import Envelope, Picture
+    from detserve.errors import RequestError
+    from detserve.worker.pipeline import Item, Pipeline, Result
+
+PART = 32
+"""The most pictures that lie on one batch at a time."""
+THREADS_VARIABLE = "DETSERVE_THREADS"
+
+
+class PictureHandler:
+    """Answers pictures with detections: TorchServe calls `initialize` once in each worker, then `handle`."""
+
+    def initialize(self, context: Any) -> None:
+        """Load the engine of this archive. Raises RuntimeError, the one kind whose message TorchServe logs whole."""
+        try:
+            self._initialize(context)
+        except ImportError as error:
+            package = (error.name or str(error)).partition(".")[0]
+            raise RuntimeError(
+                f"{context.model_name} needs the package {package!r}, which is not installed here: {error}"
+            ) from error
+        except Exception as error:
+            raise RuntimeError(f"{context.model_name} cannot be loaded: {error}") from error
+
+    def _initialize(self, context: Any) -> None:
+        from detserve.engines.base import Device
+        from detserve.worker.metrics import WorkerMetrics
+        from detserve.archives.recipe import Recipe
+
+        properties = context.system_properties
+        device = Device(threads=int(os.environ.get(THREADS_VARIABLE, "1")), gpu=properties.get("gpu_id"))
+        recipe = Recipe.of_archive(context.model_yaml_config)
+        self.defaults = recipe.options
+        self.pipeline: Pipeline = recipe.pipeline(Path(properties["model_dir"]), device)
+        self.model = context.model_name, context.manifest["model"]["modelVersion"]
+        self.headers = {"content-type": "application/json", "X-Model": "/".join(self.model)}
+        self.metrics = WorkerMetrics(context)
+        # TorchServe's worker logs several lines a request.
+        logging.getLogger().setLevel(logging.WARNING)
+
+    def handle(self, rows: Sequence[Any], context: Any) -> list[Any]:
+        """Answer a batch: JSON bytes for each row, with its own status and headers."""
+        from detserve.worker import envelope
+        from detserve.worker.response import content
+
+        if rows == [{}] and context.get_request_header(0, "describe") == "True":
+            return [b'{"pid": %d}' % os.getpid()]  # GET /models/NAME?customized=true: see Management.retire
+        taken_apart = self._taken_apart(rows, context)
+        requests = [taken_apart] if taken_apart else [envelope.opened(row) for row in rows]
+        items = [
+            self._item(picture, context.get_all_request_header(i))
+            for i, request in enumerate(requests)
+            for picture in request.pictures
+        ]
+        results = iter(self._run_in_parts(items))
+        answers = []
+        for i, request in enumerate(requests):
+            own = [next(results) for _ in request.pictures]
+            self._set_headers(context, i, own)
+            answers.append(request.answer([content(result) for result in own], *self.model))
+        return answers[0] if taken_apart else answers
+
+    def _taken_apart(self, rows: Sequence[Any], context: Any) -> Envelope | None:
+        """The one request whose pictures the rows are, where TorchServe's own envelope stands in between.
+
+        Its v2 says so. Its v1 does not: what TorchServe itself hands over has bytes in it, or a body.
+        """
+        from detserve.worker import envelope
+
+        if hasattr(context, "input_names"):
+            return envelope.unpacked(rows, v2=True)
+        row = rows[0]
+        plain = isinstance(row, Mapping) and (
+            "body" in row or any(isinstance(v, bytes | bytearray) for v in row.values())
+        )
+        return None if plain or len(context.request_processor) > 1 else envelope.unpacked(rows, v2=False)
+
+    def _item(self, picture: Picture | RequestError, headers: Mapping[str, Any]) -> Item | RequestError:
+        from detserve.errors import RequestError
+        from detserve.options import Options
+
+        if isinstance(picture, RequestError):
+            return picture
+        data, fields = picture
+        try:
+            return data, Options.parse({**headers, **fields}, self.pipeline.spec, self.defaults)
+        except RequestError as error:
+            return error.bare()
+
+    def _run_in_parts(self, items: Sequence[Item | RequestError]) -> list[Result]:
+        """The results, of at most PART pictures at a time: several requests of many pictures may come in one batch."""
+        results: list[Result] = []
+        for start in range(0, len(items), PART):
+            part = self._run(items[start : start + PART])
+            self.metrics.observe(part)
+            results += part
+        return results
+
+    def _run(self, items: Sequence[Item | RequestError]) -> list[Result]:
+        """The pipeline's results. Should it fail as a whole, each request runs alone, so that only the one fails."""
+        from detserve.errors import InternalError
+        from detserve.worker.pipeline import Result
+
+        try:
+            return self.pipeline(items)
+        except Exception as error:
+            _exit_if_poisoned(error)
+            if len(items) > 1:
+                return [result for item in items for result in self._run([item])]
+            traceback.print_exc()
+            return [Result(InternalError("the server failed on this picture; its log says why"))]
+
+    def _set_headers(self, context: Any, i: int, results: Sequence[Result]) -> None:
+        """The headers of request i, and its status: 200 where any of its pictures was answered."""
+        from detserve.errors import RequestError
+
+        headers = dict(self.headers)
+        errors = [result.outcome for result in results if isinstance(result.outcome, RequestError)]
+        status = HTTPStatus(errors[0].status if len(errors) == len(results) else 200)
+        context.set_response_status(code=status.value, phrase=status.phrase, idx=i)
+        if len(results) == 1 and (size := results[0].size):
+            t = results[0].timings
+            headers["X-Image-Size"] = "{}x{}".format(*size)
+            headers["Server-Timing"] = f"decode;dur={t.decode:.2f}, infer;dur={t.infer:.2f}, post;dur={t.post:.2f}"
+        for name, value in headers.items():
+            context.set_response_header(i, name, value)
+
+
+def _exit_if_poisoned(error: Exception) -> None:
+    """End the process after a CUDA error: its context stays broken, and TorchServe would keep the worker.
+
+    Running out of memory leaves the context whole, so that one is an error like any other.
+    """
+    text = f"{type(error).__name__}: {error}"
+    if "CUDA" in text and "out of memory" not in text:
+        traceback.print_exc()
+        print("detserve: the CUDA context is broken; the worker ends so that it is started anew", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(1)

@@ -1,0 +1,113 @@
+"""Reading lines of drawn text with the real recogniser."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from detserve import engines, models
+from detserve.engines.base import Device, EnginePlan
+from detserve.core.detections import Detections
+from detserve.worker.reader import Reader
+from detserve.models.spec import NetworkSpec
+from detserve.pack.weights import locate
+
+TEXTS = ["one", "a line that is much longer than the others", "two words", "seventeen"]
+HEIGHT = 40
+
+
+def reader(name: str, weights: Path, folder: Path, max_batch: int) -> Reader:
+    spec = models.find(name).completed(weights)
+    adapter, plan = engines.find("onnx"), EnginePlan(precision="fp32", max_batch=max_batch)
+    adapter.build(spec.source(weights), plan, folder)
+    return Reader(adapter(folder, spec, plan, Device()))
+
+
+@pytest.fixture(scope="module")
+def ppocr(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    spec = models.find("ppocrv6-small-rec")
+    return reader(spec.name, locate(spec.weights.origin), tmp_path_factory.mktemp("rec"), max_batch=4)
+
+
+@pytest.fixture(scope="module")
+def page() -> tuple[np.ndarray, Detections]:
+    """The texts one below the other, and a quad round each."""
+    font = ImageFont.load_default(24)
+    picture = Image.new("RGB", (int(font.getlength(TEXTS[1])) + 40, HEIGHT * len(TEXTS)), "white")
+    quads = []
+    for i, text in enumerate(TEXTS):
+        top, right = i * HEIGHT, 20 + font.getlength(text)
+        ImageDraw.Draw(picture).text((10, top + 4), text, "black", font)
+        quads.append([[0, top], [right, top], [right, top + HEIGHT], [0, top + HEIGHT]])
+    scores = np.linspace(0.5, 0.9, len(TEXTS), dtype=np.float32)
+    return np.asarray(picture), Detections.of_quads(np.array(quads, np.float32), scores)
+
+
+def test_lines_keep_their_order_whatever_their_width(ppocr: Reader, page: tuple[np.ndarray, Detections]) -> None:
+    rgb, found = page
+    read = ppocr(rgb, found, split_words=False)
+    assert read.texts == tuple(TEXTS)
+    assert read.scores.tolist() == found.scores.tolist()
+
+
+def test_lines_of_one_batch_read_as_they_do_alone(
+    ppocr: Reader, page: tuple[np.ndarray, Detections], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rgb, found = page
+    alone = ppocr(rgb, found, split_words=False)
+    monkeypatch.setattr(ppocr.engine, "chunk", 3)
+    assert ppocr(rgb, found, split_words=False).texts == alone.texts
+
+
+def test_a_line_on_its_head_is_read_and_its_quad_turned(ppocr: Reader, page: tuple[np.ndarray, Detections]) -> None:
+    rgb, found = page
+    turned = np.ascontiguousarray(rgb[::-1, ::-1])
+    size = np.array(rgb.shape[1::-1], np.float32)
+    assert found.quads is not None
+    # What a detector answers: corners from the picture's top left, whichever way the text runs.
+    quads = (size - found.quads)[:, [2, 3, 0, 1]]
+    read = ppocr(turned, Detections.of_quads(quads, found.scores), split_words=False)
+    assert read.texts == tuple(TEXTS)
+    assert read.quads is not None
+    assert read.quads == pytest.approx(size - found.quads)
+
+
+def test_words_share_the_quad_of_their_line(ppocr: Reader, page: tuple[np.ndarray, Detections]) -> None:
+    rgb, found = page
+    words = ppocr(rgb, found, split_words=True)
+    assert words.texts == tuple(word for text in TEXTS for word in text.split())
+    assert words.quads is not None and found.quads is not None
+    line = words.quads[1:10]
+    assert line[0, 0] == pytest.approx(found.quads[1, 0])
+    assert line[-1, 1] == pytest.approx(found.quads[1, 1])
+    assert (np.diff(line[:, 0, 0]) > 0).all()
+    assert words.scores[1:10].tolist() == [found.scores[1]] * 9
+
+
+def test_what_says_nothing_is_left_out(ppocr: Reader) -> None:
+    quad = np.array([[[0, 0], [200, 0], [200, 40], [0, 40]]], np.float32)
+    blank = Detections.of_quads(quad, np.ones(1, np.float32))
+    for split in (False, True):
+        read = ppocr(np.full((40, 200, 3), 255, np.uint8), blank, split_words=split)
+        assert len(read) == 0
+        assert read.texts == ()
+
+
+def test_the_second_recogniser_reads_words_of_its_alphabet(page: tuple[np.ndarray, Detections], tmp_path: Path) -> None:
+    spec = models.find("none-resnet-none-ctc")
+    assert isinstance(spec, NetworkSpec)
+    torch.manual_seed(0)
+    weights = {f"module.{key}": tensor for key, tensor in spec.architecture().reader.state_dict().items()}
+    torch.save(weights, tmp_path / "words.pth")
+    (tmp_path / "engine").mkdir()
+    second = reader(spec.name, tmp_path / "words.pth", tmp_path / "engine", max_batch=2)
+    rgb, found = page
+    assert found.quads is not None
+    reads = second.read([rgb[top : top + HEIGHT] for top in range(0, len(rgb), HEIGHT)])
+    assert len(reads) == len(TEXTS)
+    for read in reads:
+        assert set(read.line.text) <= set("0123456789abcdefghijklmnopqrstuvwxyz")
+        assert 0 <= read.line.confidence <= 1
+        assert read.steps == 26
