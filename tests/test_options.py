@@ -11,18 +11,20 @@ SPEC = models.find("centerface")
 
 def test_what_is_not_named_is_the_models_own() -> None:
     options = Options.parse({"Accept": "*/*", "Content-Length": "5"}, SPEC)
-    assert options == Options(conf=SPEC.conf, iou=SPEC.iou, max_detections=SPEC.max_detections, min_size=0)
+    assert options == Options(
+        conf_threshold=SPEC.conf, iou_threshold=SPEC.iou, max_detections=SPEC.max_detections, min_size=0
+    )
 
 
 @pytest.mark.parametrize("name", ["X-Conf-Threshold", "x-conf-threshold", "conf_threshold", "Conf_Threshold"])
 @pytest.mark.parametrize("value", ["0.25", " 0.25 ", b"0.25", bytearray(b"0.25")])
 def test_headers_and_fields_say_the_same(name: str, value: str | bytes) -> None:
-    assert Options.parse({name: value}, SPEC).conf == 0.25
+    assert Options.parse({name: value}, SPEC).conf_threshold == 0.25
 
 
 def test_every_option_is_read() -> None:
     fields = {"X-Conf-Threshold": "0", "iou_threshold": "1", "X-Max-Detections": "3", "min_size": "0.5"}
-    assert Options.parse(fields, SPEC) == Options(conf=0, iou=1, max_detections=3, min_size=0.5)
+    assert Options.parse(fields, SPEC) == Options(conf_threshold=0, iou_threshold=1, max_detections=3, min_size=0.5)
 
 
 @pytest.mark.parametrize("name", ["conf_threshold", "iou_threshold", "max_detections", "min_size"])
@@ -40,6 +42,6 @@ def test_half_a_detection_is_refused() -> None:
 @given(st.text() | st.binary())
 def test_no_text_brings_it_down(value: str | bytes) -> None:
     try:
-        assert 0 <= Options.parse({"conf_threshold": value}, SPEC).conf <= 1
+        assert 0 <= Options.parse({"conf_threshold": value}, SPEC).conf_threshold <= 1
     except InvalidOption as error:
         assert len(str(error)) < 500  # 40 characters of it at most, each escaped

@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from detserve.archives import archive
+from detserve.archives.checksums import sum_beside
+from detserve.archives.recipe import PackedModel, Recipe
 from detserve.engines.base import EnginePlan
 from detserve.errors import BadArchive, BadSpec
-from detserve.archives.verify import sum_beside
-from detserve.archives.recipe import Part, Recipe
 
-PART = Part(
+PART = PackedModel(
     model="centerface",
     settings={"size": [64, 96], "conf": 0.25},
     backend="onnx",

@@ -10,12 +10,13 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from detserve import engines, models
+from detserve.engines import sources
 from detserve.engines.base import Device, EnginePlan
 from detserve.errors import BackendMissing
 from detserve.models.spec import ModelSpec, NetworkSpec, ReaderSpec
 from detserve.pack.weights import locate
 
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 
 
 def table() -> dict[str, dict[str, bool]]:
@@ -89,8 +90,8 @@ def test_what_has_a_tick_runs_like_its_reference_and_what_has_none_says_why(name
     if not spec.dynamic and not isinstance(spec, ReaderSpec):
         spec = spec.override(size=(96, 64))
     files = weight_files(spec, tmp_path)
-    spec = spec.completed(*files)
-    source, pixels = spec.source(*files), example(spec)
+    spec = spec.with_file_metadata(*files)
+    source, pixels = sources.of(spec, *files), example(spec)
     reference = source.reference(pixels)
     plan = EnginePlan(precision="fp32", max_batch=2)
     for backend, runs in TABLE[name].items():

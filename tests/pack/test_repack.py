@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import repack
-from detserve.archives import archive
 from detserve import models
+from detserve.archives import archive
+from detserve.pack import command as repack
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: str | Path, hash_seed: str = "0") -> subprocess.CompletedProcess[str]:
@@ -36,7 +36,7 @@ def test_options_reach_the_archive_and_show_tells_them(tmp_path: Path, capsys: p
     found = archive.read(tmp_path / "faces.mar")
     part = found.recipe.detect
     spec = part.spec()
-    assert (found.name, found.version, found.handler) == ("faces", "2.1", "face.py")
+    assert (found.name, found.version, found.handler) == ("faces", "2.1", "picture_handler.py")
     assert (spec.size, spec.conf, spec.iou) == ((128, 96), 0.4, 0.2)
     assert (part.plan.precision, part.plan.max_batch) == ("fp32", 3)
     assert part.weights_sha256 == models.find("centerface").weights.sha256
@@ -46,7 +46,7 @@ def test_options_reach_the_archive_and_show_tells_them(tmp_path: Path, capsys: p
     shown = capsys.readouterr().out
     for word in (
         "faces/2.1",
-        "face.py",
+        "picture_handler.py",
         "backend: openvino",
         "precision: fp32",
         "parity:",
@@ -60,7 +60,7 @@ def test_an_archive_is_self_contained(tmp_path: Path) -> None:
     assert repack.main(["fd1", "--size", "64", "--out", str(tmp_path)]) == 0
     with zipfile.ZipFile(tmp_path / "fd1.mar") as mar:
         mar.extractall(tmp_path / "unpacked")
-    code = "import face, detserve; print(detserve.__file__, face.FaceHandler.__base__.__module__)"
+    code = "import picture_handler, detserve; print(detserve.__file__, picture_handler.Handler.__base__.__module__)"
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path / "unpacked", capture_output=True, text=True, check=True
     )
