@@ -1,11 +1,16 @@
-"""What all tests share: where the reference material lies, and a real photograph of a face."""
+"""What all tests share: the reference material, real photographs, packed archives; and which test runs where."""
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.harness.archives import Shelf
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,6 +46,15 @@ def portraits(astronaut: bytes, tmp_path_factory: pytest.TempPathFactory) -> Pat
                 name = f"{i}-{'mirrored' if turned is not cut else 'upright'}-{share}.png"
                 cv2.imwrite(str(folder / name), (turned * share).astype(np.uint8))
     return folder
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    """fd1, fd640, td1 and ocr1, each packed once a run, also where the run has several processes."""
+    from tests.harness.archives import Shelf
+
+    own = tmp_path_factory.getbasetemp()
+    return Shelf((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shelf")
 
 
 @pytest.fixture(scope="session")

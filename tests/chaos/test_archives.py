@@ -14,11 +14,10 @@ from detserve.errors import ServerFailed
 from detserve.serve.management import Management
 from detserve.serve.model_config import Registration
 from tests.chaos.conftest import WORKERS, at_full_strength, until
-from tests.chaos.load import Load, hit_once
-from tests.chaos.tally import Tally
-from tests.e2e.server import Server
+from tests.harness.load import Load, Tally, hit_once
+from tests.harness.server import Server
 
-FLIPS = [pytest.param(6, id="short"), pytest.param(40, id="long", marks=pytest.mark.slow)]
+FLIPS = [pytest.param(6, id="short"), pytest.param(40, id="long", marks=pytest.mark.long)]
 ONE_WORKER = Registration(workers=1)
 
 

@@ -10,16 +10,15 @@ import PIL.Image
 import psutil
 import pytest
 
-from tests.chaos.load import Caller
 from tests.chaos.mutations import mutate
-from tests.chaos.tally import Hit, Tally, kind_of
-from tests.e2e.server import Server
+from tests.harness.load import Caller, Hit, Tally, kind_of
+from tests.harness.server import Server
 from tests.pictures.encoded import WHOLE
 
 HANG_SECONDS = 2.0
 GROWTH_MB = 400
 """What a worker may take more than before: one picture of the most pixels that it decodes takes 300."""
-COUNTS = [pytest.param(200, id="short"), pytest.param(2000, id="long", marks=pytest.mark.slow)]
+COUNTS = [pytest.param(200, id="short"), pytest.param(2000, id="long", marks=pytest.mark.long)]
 
 
 @pytest.fixture(scope="module")

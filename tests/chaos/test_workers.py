@@ -10,15 +10,14 @@ import time
 import pytest
 
 from tests.chaos.conftest import BATCH, at_full_strength, until
-from tests.chaos.load import Load
-from tests.chaos.tally import NO_ANSWER, Tally
-from tests.e2e.server import Server
+from tests.harness.load import NO_ANSWER, Load, Tally
+from tests.harness.server import Server
 
 RECOVERY_SECONDS = 10.0
 """Until all workers are ready again, where the whole server is ready in a third of that."""
 LOAD = {"callers": 8, "think": 0.05}
 """Some load, not all that the machine can bear: a worker needs seconds of a core to start."""
-ROUNDS = [pytest.param(1, id="short"), pytest.param(10, id="long", marks=pytest.mark.slow)]
+ROUNDS = [pytest.param(1, id="short"), pytest.param(10, id="long", marks=pytest.mark.long)]
 
 
 @pytest.mark.parametrize("rounds", ROUNDS)

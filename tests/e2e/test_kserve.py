@@ -21,7 +21,7 @@ import yaml
 
 from detserve.pack import command as repack
 from detserve.serve.java import find_java
-from tests.e2e.server import free_ports
+from detserve.serve.launch import free_ports
 
 ROOT = Path(__file__).parents[2]
 RUNTIME = ROOT / "docker" / "kubernetes" / "kserve" / "runtime.yaml"
@@ -31,7 +31,7 @@ class Pod:
     """The runtime's container, without the container: its paths and ports are replaced by some of this machine."""
 
     def __init__(self, layout: Path, tmp: Path) -> None:
-        self.port, self.management, metrics, grpc, grpc_management = free_ports(5)
+        self.port, self.management, metrics, grpc, grpc_management = free_ports().values()
         self._layout, self._tmp = layout, tmp
         ports = {"8080": self.port, "8081": self.management, "8082": metrics}
         self._replaced = {

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from tests.docker.promql import OF_PROMETHEUS, alerts, dashboard, metrics_of
-from tests.e2e.server import Server
+from tests.harness.server import Server
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from detserve.pack.weights import locate
-from tests.e2e.server import port_options
+from detserve.serve.launch import free_ports
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -60,7 +60,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory, shared: Path, astronaut: byte
     shutil.copy2(shared / "weights/yolov5n-0.5.pt", folder)
     cv2.imwrite(str(folder / "img.jpg"), cv2.imdecode(np.frombuffer(astronaut, np.uint8), cv2.IMREAD_COLOR))
     shutil.copy2(locate("package:skimage/data/page.png"), folder)
-    ports = port_options()
+    ports = {f"--{name.replace('_', '-')}": port for name, port in free_ports().items()}
     arguments = " ".join(f"{option} {port}" for option, port in ports.items())
     process = subprocess.Popen(
         ["make", "serve", f"VENV={VENV}", f"ARGS={arguments}"], cwd=folder, stdout=subprocess.PIPE, text=True,

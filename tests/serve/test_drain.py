@@ -13,7 +13,8 @@ import requests
 from detserve.client import grpc as grpc_client
 from detserve.serve.config import Settings
 from detserve.serve.output import busy_workers
-from tests.serve.conftest import Served, java_processes, write_archive
+from tests.harness.archives import write_archive
+from tests.harness.server import Served, java_processes
 
 Serve = Callable[..., Served]
 
