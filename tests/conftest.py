@@ -14,6 +14,31 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 
+# Where a run has several processes, tests that share a server run in the same one; the longest rows come first.
+SHARED = {"e2e": {"server"}, "serve": {"bare", "guarded"}, "chaos": {"server"}}
+FIRST = (
+    "e2e", "serve", "docker/test_entrypoint.py", "pack/test_readme_table.py", "pack/test_repack.py",
+    "pack/test_repack_int8.py", "e2e/test_readme.py", "e2e/test_kserve.py", "serve/test_drain.py",
+    "engines/test_no_pickles.py", "docker/test_healthcheck.py", "serve/test_frontend.py",
+)  # fmt: skip
+
+pytest.register_assert_rewrite("tests.harness")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests for `--dist loadgroup`: those of a shared server, and otherwise those of a file."""
+
+    def group(item: pytest.Item) -> str:
+        room = item.path.parent.name
+        if SHARED.get(room, set()) & set(getattr(item, "fixturenames", ())):
+            return room
+        return f"{room}/{item.path.name}"
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: FIRST.index(group(item)) if group(item) in FIRST else len(FIRST))
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -71,3 +71,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.chaos)
+            if "test_disk" not in item.path.name:
+                item.add_marker(pytest.mark.timed)

@@ -66,6 +66,7 @@ def test_flipped_bits_and_cut_archives_are_refused(server: Server, photo: bytes,
     assert server.pids("fd1") == pids
 
 
+@pytest.mark.slow
 def test_a_handler_that_cannot_be_imported_is_told_by_its_cause(server: Server, photo: bytes) -> None:
     with zipfile.ZipFile(server.store / "fd1.mar") as good, zipfile.ZipFile(server.store / "torn.mar", "w") as torn:
         for info in good.infolist():

@@ -64,6 +64,7 @@ def end_under_load(store: Path, run_dir: Path, photo: bytes) -> tuple[Tally, Tal
     return before, after, late
 
 
+@pytest.mark.slow
 def test_half_sent_requests_and_idle_connections_do_not_hold_the_end_up(
     store: Path, tmp_path: Path, photo: bytes
 ) -> None:

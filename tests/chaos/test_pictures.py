@@ -76,6 +76,7 @@ def test_odd_pictures_are_answered_or_rejected(server: Server, shared: Path) -> 
     print(f"\n{len(odd)} odd files: {Tally.of(send_all(server, odd))}")
 
 
+@pytest.mark.slow
 def test_a_good_picture_is_answered_alike_whatever_shares_its_batch(
     server: Server, pictures: dict[str, bytes], photo: bytes
 ) -> None:

@@ -47,7 +47,7 @@ def memory(pids: list[int]) -> dict[int, int]:
 
 
 @pytest.mark.parametrize("seconds", [
-    pytest.param(4, id="short"),
+    pytest.param(4, id="short", marks=pytest.mark.slow),
     pytest.param(60 * MINUTES, id="long", marks=[pytest.mark.long, pytest.mark.timeout(60 * MINUTES + 300)]),
 ])  # fmt: skip
 def test_good_pictures_are_all_answered_and_no_worker_grows(

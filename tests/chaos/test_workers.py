@@ -46,6 +46,7 @@ def test_only_what_the_killed_worker_had_in_its_hands_fails(server: Server, phot
     assert meanwhile > 10 * rounds, "the other worker did not go on"
 
 
+@pytest.mark.slow
 def test_with_no_worker_left_requests_wait_for_the_next(server: Server, photo: bytes) -> None:
     with Load(server.port, "fd1", [photo], **LOAD) as load:
         time.sleep(0.5)

@@ -38,6 +38,7 @@ def test_the_environment_says_what_is_served_and_how(settings: Settings, contain
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_calls_need_the_key_that_the_container_hands_out(settings: Settings, container: Start) -> None:
     started = container(settings)
     assert "Calls need a key: KEY=$(docker exec " in started.wait_ready()
@@ -50,6 +51,7 @@ def test_calls_need_the_key_that_the_container_hands_out(settings: Settings, con
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_a_model_that_does_not_load_ends_the_container_with_its_reason(settings: Settings, container: Start) -> None:
     write_archive(settings.model_store, "raising")
     status, errors = container(settings, MODELS="echo raising").fail()
@@ -60,7 +62,9 @@ def test_a_model_that_does_not_load_ends_the_container_with_its_reason(settings:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("api", ["", "1"], ids=["model api", "no model api"])
+@pytest.mark.parametrize(
+    "api", [pytest.param("", id="model api"), pytest.param("1", id="no model api", marks=pytest.mark.slow)]
+)
 def test_a_broken_model_is_left_out_where_that_is_tolerated(api: str, settings: Settings, container: Start) -> None:
     write_archive(settings.model_store, "raising")
     (settings.model_store / "cut.mar").write_text("cut short")
@@ -84,6 +88,7 @@ def test_a_broken_model_is_left_out_where_that_is_tolerated(api: str, settings: 
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_where_none_is_left_the_container_ends(settings: Settings, container: Start) -> None:
     write_archive(settings.model_store, "raising")
     status, errors = container(settings, MODELS="raising", TOLERATE_BROKEN="true").fail()
@@ -113,6 +118,7 @@ def test_what_makes_no_sense_is_refused(
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_without_models_all_of_the_store_are_served(settings: Settings, container: Start) -> None:
     shutil.copy(settings.model_store / "echo.mar", settings.model_store / "second.mar")
     started = container(settings)
@@ -123,6 +129,7 @@ def test_without_models_all_of_the_store_are_served(settings: Settings, containe
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_engines_are_packed_once_and_kept_for_this_machine(
     settings: Settings, container: Start, tmp_path: Path, astronaut: bytes
 ) -> None:
@@ -140,6 +147,7 @@ def test_engines_are_packed_once_and_kept_for_this_machine(
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_an_engine_that_cannot_be_built_ends_the_container_or_is_left_out(
     settings: Settings, container: Start, tmp_path: Path
 ) -> None:

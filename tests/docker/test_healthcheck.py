@@ -32,6 +32,7 @@ class Handler:
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_red_while_a_model_loads_and_after_its_worker_is_gone(settings: Settings, container: Start) -> None:
     mark = settings.model_store / "mark"
     write_archive(settings.model_store, "once", ONCE.format(mark=str(mark)))
@@ -51,6 +52,7 @@ def test_red_while_a_model_loads_and_after_its_worker_is_gone(settings: Settings
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_red_without_a_model_or_a_server(settings: Settings, container: Start) -> None:
     started = container(settings, TOKEN_AUTH="off")
     started.wait_ready()

@@ -58,6 +58,7 @@ def test_a_poisoned_cuda_context_ends_the_worker_and_a_fresh_one_serves(server, 
     assert server.pids(stumbling) != [pid]
 
 
+@pytest.mark.slow
 def test_a_missing_package_reaches_the_user_by_its_name(tmp_path: Path) -> None:
     pack(PackRequest(name="needy", detect=ModelChoice(model="needy_model:Spec"), out=tmp_path / "store"))
     settings = Settings(model_store=tmp_path / "store", run_dir=tmp_path / "run", **free_ports())

@@ -130,6 +130,7 @@ def test_the_runtime_serves_the_layout(run: Callable[..., Pod], layout: Path, as
     assert registered.status_code == 405, "what is served is what lies in the layout"
 
 
+@pytest.mark.slow
 def test_the_pod_is_not_ready_while_a_worker_is_away(run: Callable[..., Pod], astronaut: bytes) -> None:
     pod = run()
     (worker,) = requests.get(f"http://127.0.0.1:{pod.management}/models/fd1", timeout=10).json()[0]["workers"]
@@ -143,6 +144,7 @@ def test_the_pod_is_not_ready_while_a_worker_is_away(run: Callable[..., Pod], as
 
 
 @pytest.mark.parametrize("decoded", ["true", "false"])
+@pytest.mark.slow
 def test_torchserves_own_envelope_for_v1(run: Callable[..., Pod], astronaut: bytes, decoded: str) -> None:
     """service_envelope=kserve, as KServe's runtime sets it; and bodies parsed by TorchServe or not."""
     pod = run(TS_SERVICE_ENVELOPE="kserve", TS_DECODE_INPUT_REQUEST=decoded)
@@ -160,6 +162,7 @@ def test_torchserves_own_envelope_for_v1(run: Callable[..., Pod], astronaut: byt
     assert pod.post("predictions/fd1", v1(*[b"x"] * 33)).status_code == 413
 
 
+@pytest.mark.slow
 def test_torchserves_own_envelope_for_v2(run: Callable[..., Pod], astronaut: bytes) -> None:
     """It takes the first picture of each input, and names the outputs after the inputs."""
     pod = run(TS_SERVICE_ENVELOPE="kservev2")

@@ -85,6 +85,7 @@ def commands() -> list[str]:
     return [line for block in blocks for line in block.splitlines() if not line.startswith("make ")]
 
 
+@pytest.mark.slow
 def test_every_command_works_in_the_order_of_the_page(copy: Copy) -> None:
     outputs = {command: copy.run(command) for command in commands()}
     assert len(outputs) >= 8
@@ -97,6 +98,7 @@ def test_every_command_works_in_the_order_of_the_page(copy: Copy) -> None:
 
 
 @pytest.mark.parametrize(("number", "request_"), [(0, "img.jpg fd1"), (1, "page.png ocr1")])
+@pytest.mark.slow
 def test_the_answers_on_the_page_are_the_answers(copy: Copy, number: int, request_: str) -> None:
     (shown,) = json.loads(re.findall(r"```json\n(.*?)```", README, re.DOTALL)[number])
     picture, model = request_.split()

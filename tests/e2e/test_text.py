@@ -141,6 +141,7 @@ def test_lines_that_run_upwards_are_read(server) -> None:
     assert found["text"] == "Quarter turn"
 
 
+@pytest.mark.slow
 def test_three_hundred_words_on_one_page(server) -> None:
     names = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliet"]
     lines = [" ".join(names[(i + k) % 10] for k in range(10)) for i in range(30)]
@@ -175,6 +176,7 @@ def test_odd_files_harm_no_reader(server, shared: Path) -> None:
     assert server.pids("ocr1") == pids
 
 
+@pytest.mark.slow
 def test_a_worker_of_text_keeps_its_memory(server, shared: Path) -> None:
     """Pictures of many sizes: an engine must not keep a plan for each of them for ever."""
     picture = cv2.imread(str(shared / "images/mmocr_demo_text_ocr.jpg"))

@@ -81,7 +81,7 @@ def management(server: Server, archives: dict[str, Path]) -> Iterator[Management
     (server.store / f"{NAME}.mar").unlink()
 
 
-@pytest.mark.parametrize("turn", range(2))
+@pytest.mark.parametrize("turn", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_no_request_fails_when_versions_change_under_load(
     server: Server, management: Management, archives: dict[str, Path], astronaut: bytes, turn: int
 ) -> None:
@@ -105,6 +105,7 @@ def test_no_request_fails_when_versions_change_under_load(
     assert unpacked_folders(server) == folders
 
 
+@pytest.mark.slow
 def test_the_two_commands_of_docs_versions_lose_no_request(
     server: Server, management: Management, astronaut: bytes
 ) -> None:
@@ -159,6 +160,7 @@ def test_all_that_waits_is_answered_before_a_version_goes(
     assert counts[f"{NAME}/1.0"] >= 10
 
 
+@pytest.mark.slow
 def test_torchserves_own_removal_leaves_what_waits_unanswered(
     server: Server, management: Management, archives: dict[str, Path], astronaut: bytes
 ) -> None:
@@ -173,6 +175,7 @@ def test_torchserves_own_removal_leaves_what_waits_unanswered(
     assert sum(count for said, count in counts.items() if not said.startswith(f"{NAME}/")) > 0
 
 
+@pytest.mark.slow
 def test_a_worker_of_the_old_version_starts_anew_as_the_old_version(
     server: Server, management: Management, archives: dict[str, Path], astronaut: bytes
 ) -> None:

@@ -52,6 +52,7 @@ def test_what_waits_and_what_is_worked_on_is_answered(settings: Settings, serve_
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_a_batch_that_waits_for_others_is_answered(settings: Settings, serve_py: Serve) -> None:
     served = serve_py(settings, "--batch-size", "4", "--max-batch-delay", "1500")
     served.wait_ready()

@@ -65,7 +65,9 @@ def test_two_servers_do_not_share_a_run_directory(settings: Settings) -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_a_signal_ends_all_processes_with_status_0(number: signal.Signals, settings: Settings, serve_py: Serve) -> None:
     served = serve_py(settings)
     served.wait_ready()

@@ -56,8 +56,8 @@ def test_a_registered_model_is_served(server: Settings) -> None:
     ("name", "cause"),
     [
         ("lacking", "ModuleNotFoundError: No module named 'no_such_package'"),
-        ("late", "ModuleNotFoundError: No module named 'no_such_package'"),
-        ("raising", "RuntimeError: the engine is for another GPU"),
+        pytest.param("late", "ModuleNotFoundError: No module named 'no_such_package'", marks=pytest.mark.slow),
+        pytest.param("raising", "RuntimeError: the engine is for another GPU", marks=pytest.mark.slow),
         ("killed", r"it left no exception \(killed, or out of memory\?\)"),
     ],
 )

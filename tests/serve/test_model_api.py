@@ -174,6 +174,7 @@ def test_nothing_can_be_registered_or_removed(closed: Settings) -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_serve_py_waits_for_the_models_that_it_named_beforehand(settings: Settings, serve_py: Serve) -> None:
     served = serve_py(settings, "--no-model-api", "--max-batch-delay", "3")
     served.wait_ready()
@@ -183,6 +184,7 @@ def test_serve_py_waits_for_the_models_that_it_named_beforehand(settings: Settin
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_a_worker_that_dies_tells_why_there_too(settings: Settings, serve_py: Serve) -> None:
     write_archive(settings.model_store, "raising")
     status, errors = serve_py(settings, "raising", "--no-model-api").end()
