@@ -178,7 +178,7 @@ def test_a_face_models_weights_given_to_craft_are_refused_by_name(
 def test_users_checkpoints_are_packed_for_every_backend(shared: Path, tmp_path: Path) -> None:
     from detserve import engines
 
-    for backend in engines.here():
+    for backend in engines.available():
         weights = shared / "weights/yolov5n-0.5.pt"
         options = [
             "--model",
