@@ -7,8 +7,8 @@
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-# What goes into an archive, or decides about it.
-CODE := $(shell find detserve handlers -name '*.py' -not -path '*/bench/*' -not -path '*/client/*' -not -path '*/serving/*')
+# What goes into an archive, and what makes it.
+CODE := $(shell python3 detserve/archives/contents.py) $(wildcard handlers/*.py detserve/pack/*.py) detserve/places.py
 
 .PHONY: serve test chaos check audit format bench clean
 
@@ -39,7 +39,7 @@ format: $(VENV)/.dev
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
 
-model_store/%.mar: config/%.yaml $(CODE) repack.py | $(VENV)/.serve
+model_store/%.mar: config/%.yaml $(CODE) | $(VENV)/.serve
 	$(PYTHON) repack.py $*
 
 $(VENV)/.serve: requirements/install.sh $(wildcard requirements/*.txt)

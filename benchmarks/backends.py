@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from detserve import engines, models
-from detserve.engines.base import INT8, Engine, Device, EnginePlan
+from detserve.engines import sources
+from detserve.engines.base import INT8, Device, Engine, EnginePlan
+from detserve.engines.sources.base import Source
 from detserve.errors import BackendMissing
-from detserve.models.spec import Source
 from detserve.pack.weights import locate
 
 ROUNDS, CALLS = 5, 40
@@ -45,19 +46,19 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "centerface"
     side = int(sys.argv[2]) if len(sys.argv) > 2 else 320
     spec = models.find(name).override(size=(side, side))
-    source = spec.source(locate(spec.weights.origin))
+    source = sources.of(spec, locate(spec.weights.origin))
     batch = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as scratch:
-        engines = {}
-        for backend in engines.here():
+        built: dict[tuple[str, str], Engine] = {}
+        for backend in engines.available():
             for precision in (each for each in engines.find(backend).precisions if each != INT8):
                 folder = Path(scratch, backend, precision)
                 folder.mkdir(parents=True)
                 with suppress(BackendMissing):  # torch in fp16 without a GPU
-                    engines[backend, precision] = build(backend, precision, source, folder)
-        rounds = [{key: median_ms(engine, batch) for key, engine in engines.items()} for _ in range(ROUNDS)]
+                    built[backend, precision] = build(backend, precision, source, folder)
+        rounds = [{key: median_ms(engine, batch) for key, engine in built.items()} for _ in range(ROUNDS)]
     print(f"{name} at {side}x{side}, one thread, median of {ROUNDS} rounds of {CALLS}, milliseconds a picture")
-    for backend, precision in engines:
+    for backend, precision in built:
         print(f"  {backend:12} {precision:5} {statistics.median(r[backend, precision] for r in rounds):6.2f}")
 
 

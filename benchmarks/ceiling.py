@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
-from detserve.bench import pictures
-from detserve.bench.metrics import Summary
+from detserve.bench import samples
 from detserve.bench.pacer import Closed
 from detserve.bench.report import align
 from detserve.bench.runner import Runner, Timing
+from detserve.bench.summary import Summary
 from detserve.bench.target import HttpTarget
 
 SIZES = ("512x512", "1920x1440", "4000x3000")
@@ -76,7 +76,7 @@ def _serve(pipe: Connection) -> None:
 def ceiling(sizes: Sequence[str] = SIZES, processes: int = 1, seconds: float = 2.0) -> str:
     """A closed loop on the empty server with each picture → the table of what came of it."""
     rows = [["picture", "hits/s", "client ms/hit", "errors"]]
-    data = [pictures.load(size)[0].data for size in sizes]
+    data = [samples.load(size)[0].data for size in sizes]
     with noop() as url, Runner(HttpTarget(url), data, processes) as runner:
         for number, size in enumerate(sizes):
             run = runner.run(Closed(CALLERS), Timing(0.5, seconds), only=number)

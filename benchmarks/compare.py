@@ -31,11 +31,11 @@ from benchmarks.ceiling import SIZES, ceiling
 from benchmarks.contestants import ROOT, Contestant, contestants
 from benchmarks.pages import page
 from detserve.archives import archive
-from detserve.bench import pictures
-from detserve.bench.metrics import NAN, Summary
+from detserve.bench import samples
 from detserve.bench.pacer import Closed
 from detserve.bench.report import Progress, align
 from detserve.bench.runner import Timing
+from detserve.bench.summary import NAN, Summary
 from detserve.errors import SetupError
 
 CONCURRENCY = (1, 4, 16)
@@ -163,7 +163,7 @@ def machine() -> str:
 def sent(task: str) -> list[bytes]:
     """A picture of each size with what is looked for: a face, or print."""
     if task == "face":
-        return [pictures.load(size)[0].data for size in SIZES]
+        return [samples.load(size)[0].data for size in SIZES]
     return [page(*map(int, size.split("x"))) for size in SIZES]
 
 

@@ -19,9 +19,9 @@ from detserve.bench.engine import packed
 from detserve.bench.runner import Runner
 from detserve.bench.target import HttpTarget
 from detserve.errors import ServerFailed, SetupError
-from detserve.serve.model_config import Serving
 from detserve.serve.java import find_java
 from detserve.serve.management import Management
+from detserve.serve.model_config import Registration
 
 ROOT = Path(__file__).parents[1]
 READY_SECONDS = 120
@@ -77,7 +77,7 @@ def contestants(archive: Path, pictures: Sequence[bytes], scratch: Path) -> Iter
     """All, ready: (a) the limit, (b) detserve, (c) the plain handler where there is one for what the archive does."""
     with ExitStack() as stack:
         limit = stack.enter_context(packed(archive))
-        found = [Contestant("a  limit", stack.enter_context(Runner(limit, pictures, Serving().worker_count)))]
+        found = [Contestant("a  limit", stack.enter_context(Runner(limit, pictures, Registration().worker_count)))]
         servers = {"b  detserve": detserve(archive, scratch)}
         if pack := plain_archives.PACK.get(limit.recipe.detect.spec().task if not limit.recipe.read else "ocr"):
             servers["c  plain"] = plain(scratch, pack)

@@ -21,17 +21,19 @@ from pathlib import Path
 import torch
 
 from detserve import engines, models
+from detserve.bench import samples
+from detserve.bench.report import align
+from detserve.engines import sources
 from detserve.engines.base import Device, EnginePlan
 from detserve.engines.torch_device import TorchEngine, gpu_count
-from detserve.bench import pictures
-from detserve.bench.report import align
-from detserve.worker.cuda_detector import CudaDetector
-from detserve.worker.detector import detector
 from detserve.errors import SetupError
-from detserve.options import Options
-from detserve.worker.pipeline import BatchPipeline
 from detserve.models.spec import DetectorSpec
+from detserve.options import Options
 from detserve.pack.weights import locate
+from detserve.pictures.decode import MAX_PIXELS
+from detserve.worker.cuda_detector import CudaDetector
+from detserve.worker.loading import detector_on
+from detserve.worker.pipeline import Pipeline
 
 SETTINGS = [(backend, precision) for backend in ("eager", "torchscript", "tensorrt") for precision in ("fp32", "fp16")]
 BATCHES = (1, 8, 32)
@@ -68,7 +70,7 @@ def engine(spec: DetectorSpec, setting: tuple[str, str], folder: Path) -> TorchE
 def timings(spec: DetectorSpec, setting: tuple[str, str], folder: Path) -> list[str]:
     """A row of the first table."""
     loaded = engine(spec, setting, folder)
-    found = detector(loaded)
+    found = detector_on(loaded)
     row = [" ".join(setting)]
     width, height = spec.size
     with torch.inference_mode():
@@ -88,9 +90,9 @@ def pictures_a_second(job: tuple[str, tuple[int, int], tuple[str, str], str, str
     name, side, setting, folder, size = job
     spec = models.find(name).override(size=side)
     assert isinstance(spec, DetectorSpec)
-    pipeline = BatchPipeline(detector(engine(spec, setting, Path(folder))), max_pixels=100_000_000)
+    pipeline = Pipeline(detector_on(engine(spec, setting, Path(folder))), max_pixels=MAX_PIXELS)
     options = Options.parse({}, spec, {})
-    items = [(pictures.load(size)[0].data, options)] * TOGETHER
+    items = [(samples.load(size)[0].data, options)] * TOGETHER
     pipeline(items)
     count, start = 0, time.perf_counter()
     while time.perf_counter() - start < SECONDS:
@@ -111,7 +113,7 @@ def main() -> int:
         return 1
     spec = models.find(chosen.model).override(size=(chosen.size, chosen.size))
     assert isinstance(spec, DetectorSpec)
-    source = spec.source(*map(locate, chosen.weights or [spec.weights.origin]))
+    source = sources.of(spec, *map(locate, chosen.weights or [spec.weights.origin]))
     print(f"{spec.name} at {chosen.size}, {torch.cuda.get_device_name()}, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as scratch:
         folders: dict[tuple[str, str], Path] = {}

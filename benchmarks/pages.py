@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from detserve.bench.pictures import QUALITY
-from detserve.pictures.decode import decode
+from detserve.bench.samples import QUALITY
 from detserve.pack.weights import locate
+from detserve.pictures.decode import decode
 
 
 def page(width: int, height: int) -> bytes:

@@ -22,17 +22,18 @@ from numpy.typing import NDArray
 
 from benchmarks import faces
 from detserve import engines, models
-from detserve.engines.base import INT8, Engine, Device, EnginePlan
 from detserve.bench.report import align
-from detserve.engines.calibration import Calibration
 from detserve.core.detections import Detections, Pixels
-from detserve.worker.detector import HostDetector
+from detserve.engines import sources
+from detserve.engines.base import INT8, Device, Engine, EnginePlan
+from detserve.engines.calibration import Calibration
+from detserve.engines.sources.base import Source
 from detserve.errors import SetupError
 from detserve.options import Options
-from detserve.worker.pipeline import BatchPipeline
-from detserve.archives.recipe import MAX_PIXELS
-from detserve.models.spec import Source
 from detserve.pack.weights import locate
+from detserve.pictures.decode import MAX_PIXELS
+from detserve.worker.detector import HostDetector
+from detserve.worker.pipeline import Pipeline
 
 PRECISIONS = ("fp32", "bf16", INT8)
 SIDES = (320, 640)
@@ -50,8 +51,10 @@ def engine(source: Source, precision: str, calibration: Calibration, folder: Pat
 
 def precision_of(found_by: Engine, pictures: Sequence[faces.Labelled]) -> float:
     """Average precision of the served pipeline on that engine."""
-    options = Options(conf=LEAST_CONF, iou=found_by.spec.iou, max_detections=found_by.spec.max_detections)
-    results = BatchPipeline(HostDetector(found_by), MAX_PIXELS)([(picture.jpeg, options) for picture in pictures])
+    options = Options(
+        conf_threshold=LEAST_CONF, iou_threshold=found_by.spec.iou, max_detections=found_by.spec.max_detections
+    )
+    results = Pipeline(HostDetector(found_by), MAX_PIXELS)([(picture.jpeg, options) for picture in pictures])
     return faces.average_precision([_rows(result.outcome) for result in results], pictures)
 
 
@@ -105,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table = [["input", "precision", "AP", "ms", "MB"]]
         for side in SIDES:
             sized = spec.override(size=(side, side))
-            table += rows(sized.source(*map(locate, weights)), pictures, calibration)
+            table += rows(sources.of(sized, *map(locate, weights)), pictures, calibration)
     except (SetupError, OSError) as error:
         print(f"precision: {error}", file=sys.stderr)
         return 1

@@ -16,12 +16,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from detserve.bench import pictures
+from detserve.bench import samples
 from detserve.bench.limit import CALLERS
-from detserve.bench.metrics import OK, Run, Summary
 from detserve.bench.pacer import Closed, Open, Surge
 from detserve.bench.report import table
 from detserve.bench.runner import Runner, Timing
+from detserve.bench.summary import OK, Run, Summary
 from detserve.bench.target import HttpTarget
 from detserve.errors import SetupError
 
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     aim = HttpTarget(f"{options.url.rstrip('/')}/predictions/{options.model}")
     try:
-        data = [picture.data for picture in pictures.load(options.pictures)]
+        data = [picture.data for picture in samples.load(options.pictures)]
         with Runner(aim, data, 1) as runner:
             if not (answer := runner.probe()).ok:
                 raise SetupError(f"{aim.url} answers {answer.status}; make serve starts a server")

@@ -35,7 +35,7 @@ class RequestError(DetserveError):
     status: ClassVar[int] = 400
     type: ClassVar[str] = "bad_request"
 
-    def bare(self) -> Self:
+    def without_traceback(self) -> Self:
         """The error without where it comes from, to be kept as a result.
 
         Its traceback refers to the frames that hold the bodies of the batch, and those to the results: megabytes that

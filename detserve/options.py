@@ -1,96 +1,171 @@
-"""Options: what one request may change, from its headers or multipart fields."""
+"""Options: what one request may change. Each is declared once, in OPTIONS, and everything else follows from there.
+
+That is its header and multipart field, its range and the error outside of it, its key in config/NAME.yaml, its flag on
+the command lines with its help, and its row in the README's table.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, Self
 
 from detserve.errors import InvalidOption
-from detserve.models.spec import ModelSpec
 
-MAX_DETECTIONS = 10_000
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option of a request: a number from `low` to `high`, or one of `choices`, the first of which is the default.
+
+    name: of the multipart field, and of the attribute of `Options`; means: for whom reads a help text or the README;
+    whole: whether the number has no fraction; setting: the field of a model's spec that has its default, where it is no
+    constant; flag: on command lines; packed: whether an archive can have a default of its own for it.
+    """
+
+    name: str
+    means: str
+    low: float = 0
+    high: float = 1
+    whole: bool = False
+    choices: tuple[str, ...] = ()
+    setting: str | None = None
+    packed: bool = False
+
+    @property
+    def header(self) -> str:
+        """`conf_threshold` → `X-Conf-Threshold`."""
+        return f"X-{self.name.replace('_', '-').title()}".replace("Iou", "IoU")
+
+    @property
+    def key(self) -> str:
+        """Its name in the section `pack` of config/NAME.yaml, and behind the dashes of its flag."""
+        return self.setting if self.packed and self.setting else self.name
+
+    @property
+    def flag(self) -> str:
+        """`--conf`, `--max-detections`."""
+        return f"--{self.key.replace('_', '-')}"
+
+    @property
+    def range(self) -> str:
+        """`0–1`, or `on, off`."""
+        return ", ".join(self.choices) or f"{self.low}–{self.high}"
+
+    def argument(self, prefix: str = "") -> dict[str, Any]:
+        """What argparse's `add_argument` is told of it, beside the flag. prefix: of its help."""
+        text = prefix + self.means.replace("`", "")
+        if self.choices:
+            return {"choices": self.choices, "help": text}
+        kind = int if self.whole else float
+        return {"type": kind, "metavar": "N" if self.whole else "P", "help": f"{text}, {self.low} to {self.high}"}
+
+    def parse(self, value: Any) -> Any:
+        """The value of a header or a field, text or bytes. Raises InvalidOption when it is none of this option's."""
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes | bytearray) else str(value)
+        text = text.strip()[:40]  # so that it fits a message
+        if self.choices:
+            return text.lower()
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise InvalidOption(f"{self.name} must be a number, not {text!r}")
+        if self.whole and number != int(number):
+            raise InvalidOption(f"{self.name} must be a whole number, not {number}")
+        return int(number) if self.whole else number
+
+    def check(self, value: Any) -> None:
+        """Raises InvalidOption when a value is out of range."""
+        if self.choices and value not in self.choices:
+            raise InvalidOption(f"{self.name} must be {' or '.join(self.choices)}, not {value!r}")
+        if not self.choices and not self.low <= value <= self.high:
+            raise InvalidOption(f"{self.name} must lie between {self.low} and {self.high}, not {value}")
+
+
+OPTIONS = (
+    Option(name="conf_threshold", means="least confidence", setting="conf", packed=True),
+    Option(
+        name="iou_threshold",
+        means="overlap above which the weaker of two boxes goes",
+        setting="iou",
+        packed=True,
+    ),
+    Option(
+        name="max_detections",
+        means="at most so many, the best",
+        low=1,
+        high=10_000,
+        whole=True,
+        setting="max_detections",
+    ),
+    Option(name="min_size", means="least shorter side of a box, in ratios of the picture's shorter side"),
+    Option(
+        name="detect",
+        means="ocr1: `off` takes the whole picture for one line of text",
+        choices=("on", "off"),
+        packed=True,
+    ),
+    Option(
+        name="split",
+        means="ocr1: `words` gives each word an object and a quad of its own",
+        choices=("lines", "words"),
+        packed=True,
+    ),
+    Option(
+        name="maps",
+        means="for debugging: an object of `detections` and `maps`, the score maps as PNG in base64",
+        choices=("off", "on"),
+    ),
+)
+
+
+class Thresholds(Protocol):
+    """What of a model's spec has the defaults of a request."""
+
+    @property
+    def conf(self) -> float:
+        """Least confidence."""
+
+    @property
+    def iou(self) -> float:
+        """Overlap above which NMS drops the weaker box."""
+
+    @property
+    def max_detections(self) -> int:
+        """At most so many."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The thresholds of one request.
+    """The options of one request, by the names of OPTIONS. Raises InvalidOption when a value is out of range."""
 
-    conf: least confidence, 0 to 1; iou: overlap above which NMS drops the weaker box, 0 to 1; max_detections: at
-    most so many are answered, the best ones; min_size: least length of a box's shorter side, as a ratio of the
-    picture's shorter side; detect: find text first, else the whole picture is one line of it; split_words: one
-    detection a word and not a line; maps: answer the score maps too. Raises InvalidOption when a value is out of range.
-    """
-
-    conf: float
-    iou: float
+    conf_threshold: float
+    iou_threshold: float
     max_detections: int
     min_size: float = 0.0
-    detect: bool = True
-    split_words: bool = False
-    maps: bool = False
+    detect: str = "on"
+    split: str = "lines"
+    maps: str = "off"
 
     def __post_init__(self) -> None:
-        for name, value, low, high in (
-            ("conf_threshold", self.conf, 0, 1),
-            ("iou_threshold", self.iou, 0, 1),
-            ("max_detections", self.max_detections, 1, MAX_DETECTIONS),
-            ("min_size", self.min_size, 0, 1),
-        ):
-            if not low <= value <= high:
-                raise InvalidOption(f"{name} must lie between {low} and {high}, not {value}")
+        for option in OPTIONS:
+            option.check(getattr(self, option.name))
 
     @classmethod
-    def parse(cls, fields: Mapping[str, Any], spec: ModelSpec, defaults: Mapping[str, str] | None = None) -> Self:
+    def parse(cls, given: Mapping[str, Any], spec: Thresholds, defaults: Mapping[str, str] | None = None) -> Self:
         """The options among a request's headers and fields; what it does not name is as `defaults` or the spec say.
 
         `X-Conf-Threshold` and `conf_threshold` are the same option, and so on; names are matched in any case and
         other fields are passed over. Raises InvalidOption for a value that is no number or out of range.
         """
-        given = dict(defaults or {}) | {
-            key.lower().removeprefix("x-").replace("-", "_"): value for key, value in fields.items()
+        named = dict(defaults or {}) | {
+            key.lower().removeprefix("x-").replace("-", "_"): value for key, value in given.items()
         }
-        return cls(
-            conf=_number(given, "conf_threshold", spec.conf),
-            iou=_number(given, "iou_threshold", spec.iou),
-            max_detections=_whole(given, "max_detections", spec.max_detections),
-            min_size=_number(given, "min_size", 0.0),
-            detect=_choice(given, "detect", ("on", "off")) == "on",
-            split_words=_choice(given, "split", ("lines", "words")) == "words",
-            maps=_choice(given, "maps", ("off", "on")) == "on",
-        )
+        values = {option.name: getattr(spec, option.setting) for option in OPTIONS if option.setting}
+        values |= {option.name: option.parse(named[option.name]) for option in OPTIONS if option.name in named}
+        return cls(**values)
 
 
-def _number(given: Mapping[str, Any], name: str, default: float) -> float:
-    if name not in given:
-        return default
-    text = _text(given[name])
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InvalidOption(f"{name} must be a number, not {text!r}")
-    return value
-
-
-def _whole(given: Mapping[str, Any], name: str, default: int) -> int:
-    value = _number(given, name, default)
-    if value != int(value):
-        raise InvalidOption(f"{name} must be a whole number, not {value}")
-    return int(value)
-
-
-def _choice(given: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> str:
-    """One of a few words; the first of them where nothing is given."""
-    text = _text(given.get(name, choices[0])).lower()
-    if text not in choices:
-        raise InvalidOption(f"{name} must be {' or '.join(choices)}, not {text!r}")
-    return text
-
-
-def _text(value: Any) -> str:
-    """The text of a header or of a multipart field, which may arrive as bytes; cut so that it fits a message."""
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes | bytearray) else str(value)
-    return text.strip()[:40]
+assert [option.name for option in OPTIONS] == [field.name for field in fields(Options)], "each option has its attribute"

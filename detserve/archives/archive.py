@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -13,13 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from detserve.errors import BadArchive
-from detserve.archives.verify import sha256_of, sum_beside
+from detserve.archives.checksums import SUMS, sha256_of, sum_beside, sums
 from detserve.archives.recipe import Recipe
+from detserve.errors import BadArchive
 
 MANIFEST = "MAR-INF/MANIFEST.json"
-SUMS = "MAR-INF/SHA256SUMS"
-"""The sums of all other files of an archive, as `sha256sum -c` reads them."""
 # The earliest moment a zip file can hold: an archive's bytes must not depend on when it was packed.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 CREATED_ON = "01/01/1980 00:00:00"
@@ -97,11 +94,6 @@ def write_zip(stream: IO[bytes], contents: Mapping[str, bytes]) -> None:
             info = zipfile.ZipInfo(entry, EPOCH)
             info.external_attr = 0o644 << 16
             mar.writestr(info, contents[entry])
-
-
-def sums(contents: Mapping[str, bytes]) -> bytes:
-    """The list of sums of these files."""
-    return "".join(f"{hashlib.sha256(contents[entry]).hexdigest()}  {entry}\n" for entry in sorted(contents)).encode()
 
 
 def read(path: Path) -> Archive:

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from detserve import __version__, engines, models
-from detserve.engines.base import Engine, Device, EnginePlan
+from detserve import __version__, models
+from detserve.engines.base import EnginePlan
 from detserve.errors import BadArchive
 from detserve.models.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from detserve.worker.pipeline import Pipeline
+from detserve.pictures.decode import MAX_PIXELS
 
 KEY = "detserve"
 """The top-level key of the YAML: TorchServe passes keys that it does not know on to the handler."""
 ENGINE_FOLDER = "engine"
-MAX_PIXELS = 100_000_000
+"""The folder of the engines in an archive; each model's is one in it, `detect` and `read`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class PackedModel:
     """One model on one engine.
 
     model: a name of detserve's or "package.module:NAME"; settings: the fields of its spec; backend and plan: what the
@@ -40,10 +37,6 @@ class Part:
         """The model's spec with these settings. Raises BadSpec when they do not fit it."""
         return models.find(self.model).override(**self.settings)
 
-    def engine(self, folder: Path, device: Device) -> Engine:
-        """Load the engine from its folder. Raises BackendMissing when this machine cannot run it."""
-        return engines.find(self.backend)(folder, self.spec(), self.plan, device)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -54,8 +47,8 @@ class Recipe:
     reduced_decode: whether a JPEG much larger than the input is decoded at a fraction of its size.
     """
 
-    detect: Part
-    read: Part | None = None
+    detect: PackedModel
+    read: PackedModel | None = None
     options: Mapping[str, str]
     max_pixels: int = MAX_PIXELS
     reduced_decode: bool = True
@@ -81,22 +74,10 @@ class Recipe:
             )
         try:
             read = entry.get("read")
-            return cls(**{**entry, "detect": _part(entry["detect"]), "read": read and _part(read)})
+            return cls(**{**entry, "detect": _packed_model(entry["detect"]), "read": read and _packed_model(read)})
         except (KeyError, TypeError) as error:
             raise BadArchive(f"the archive's YAML is not whole ({error}); pack it anew with repack.py") from error
 
-    def pipeline(self, folder: Path, device: Device) -> Pipeline:
-        """Load the engines of an unpacked archive. Raises BackendMissing when this machine cannot run them."""
-        from detserve.worker.detector import detector
-        from detserve.worker.pipeline import BatchPipeline, ReadingPipeline
-        from detserve.worker.reader import Reader
 
-        engine = self.detect.engine(folder / ENGINE_FOLDER / "detect", device)
-        if not engine.spec.dynamic:
-            return BatchPipeline(detector(engine), self.max_pixels, self.reduced_decode)
-        reader = Reader(self.read.engine(folder / ENGINE_FOLDER / "read", device)) if self.read else None
-        return ReadingPipeline(engine, reader, self.max_pixels, self.reduced_decode)
-
-
-def _part(entry: Mapping[str, Any]) -> Part:
-    return Part(**{**entry, "plan": EnginePlan(**entry["plan"])})
+def _packed_model(entry: Mapping[str, Any]) -> PackedModel:
+    return PackedModel(**{**entry, "plan": EnginePlan(**entry["plan"])})

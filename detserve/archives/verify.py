@@ -1,52 +1,18 @@
-"""Integrity: whether an archive is the one that was packed.
-
-NAME.mar.sha256 beside an archive holds its sum, as `sha256sum -c` reads it, and MAR-INF/SHA256SUMS inside it those of
-its files. Against accidents both are enough. Against somebody who can write into the model store neither is: he writes
-the sums too. Then the sum has to be kept elsewhere and given to `verify`.
-"""
+"""Verify: whether an archive is, file by file, the one that was packed."""
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
+from detserve.archives.archive import write_zip
+from detserve.archives.checksums import SUMS, check_sum, sums
 from detserve.errors import BadArchive
 
 ENGINE_PICKLES = ("network.pt", "network.torchscript", "engine.pth")
 """Engines of PyTorch, whose tensors are described by a pickle: their readers run nothing that it names."""
 _PICKLE = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
-
-
-def sum_beside(path: Path) -> Path:
-    """The file beside an archive that holds its sum."""
-    return path.with_name(f"{path.name}.sha256")
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, 64 hex digits in lower case."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def check_sum(path: Path, sha256: str | None = None) -> str:
-    """The sum of an archive, compared with `sha256` and with the file beside it, where there are such.
-
-    Raises BadArchive where it differs or a file cannot be read.
-    """
-    try:
-        found = sha256_of(path)
-        beside = sum_beside(path).read_text("utf-8").split() if sum_beside(path).exists() else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadArchive(f"cannot read {path} or its sum: {error}") from error
-    expected = {"--sha256": sha256, sum_beside(path).name: beside[0] if beside else None}
-    for source, wanted in expected.items():
-        if wanted is not None and wanted.lower() != found:
-            raise BadArchive(
-                f"{path} is not the archive that was packed: its SHA-256 is {found}, {source} has {wanted}"
-            )
-    return found
 
 
 def verify(path: Path, sha256: str | None = None) -> str:
@@ -55,8 +21,6 @@ def verify(path: Path, sha256: str | None = None) -> str:
     Beside the sums: no name leads out of the folder it is unpacked into, every file is listed and every listed one is
     there, none is a pickle but the engines of PyTorch, and there are no bytes but theirs. Raises BadArchive otherwise.
     """
-    from detserve.archives.archive import SUMS, sums, write_zip  # with all models; serve.py checks sums without
-
     found = check_sum(path, sha256)
     contents = _contents(path)
     listed = contents.pop(SUMS, None)

@@ -2,5 +2,5 @@
 
 The data flows through the modules in this order::
 
-    pictures → target → pacer → attacker (in each load process) → runner → metrics → report, plot
+    samples → target → pacer → attacker (in each load process) → runner → summary → report, plot
 """

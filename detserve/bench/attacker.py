@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 
-from detserve.bench.metrics import Hit
 from detserve.bench.pacer import Closed, Load, Open
-from detserve.bench.target import Answer, Attack, Target
+from detserve.bench.summary import Hit
+from detserve.bench.target import Attack, Reply, Target
 
 REPORT_SECONDS = 0.25
 PAUSE_SECONDS = 0.01
@@ -22,7 +22,7 @@ PAUSE_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
-class Order:
+class TimedLoad:
     """One load on the target between two moments of time.monotonic(), which all processes of a machine share.
 
     pictures: the numbers of those to send, in turn.
@@ -36,7 +36,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Probe:
-    """Ask for one hit with the first picture; it is answered with an Answer."""
+    """Ask for one hit with the first picture; it is answered with an Reply."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Done:
-    """An order is carried out, its last hit answered. cpu: seconds of this process that it took."""
+    """A load is over, its last hit answered. cpu: seconds of this process that it took."""
 
     cpu: float
 
 
 @dataclass(frozen=True)
-class Seat:
+class LoadProcess:
     """What one of several load processes is given: its number among them, and the way to its runner."""
 
     target: Target
@@ -72,39 +72,39 @@ class Seat:
     pipe: Connection
 
 
-def main(seat: Seat) -> None:
+def main(process: LoadProcess) -> None:
     """Serve the runner until it sends None or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's
     with contextlib.suppress(EOFError, BrokenPipeError):
-        asyncio.run(_serve(seat))
+        asyncio.run(_serve(process))
 
 
-async def _serve(seat: Seat) -> None:
+async def _serve(process: LoadProcess) -> None:
     try:
-        context = seat.target.open()
+        context = process.target.open()
         attack = await context.__aenter__()
     except Exception as error:
-        seat.pipe.send(Ready(f"{type(error).__name__}: {error}"))
+        process.pipe.send(Ready(f"{type(error).__name__}: {error}"))
         return
     try:
-        seat.pipe.send(Ready())
-        while command := await asyncio.to_thread(seat.pipe.recv):
+        process.pipe.send(Ready())
+        while command := await asyncio.to_thread(process.pipe.recv):
             if isinstance(command, Probe):
-                seat.pipe.send(await attack(seat.pictures[0]))
+                process.pipe.send(await attack(process.pictures[0]))
             else:
                 cpu = time.process_time()
-                await _Attack(seat, command, attack).run()
-                seat.pipe.send(Done(time.process_time() - cpu))
+                await _Attack(process, command, attack).run()
+                process.pipe.send(Done(time.process_time() - cpu))
     finally:
         await context.__aexit__(None, None, None)
 
 
 @dataclass
 class _Attack:
-    """One order as it is carried out."""
+    """One load as it is put on the target."""
 
-    seat: Seat
-    order: Order
+    process: LoadProcess
+    timed: TimedLoad
     attack: Attack
     hits: list[Hit] = field(default_factory=list)
     reported: float = 0.0
@@ -112,18 +112,18 @@ class _Attack:
 
     async def run(self) -> None:
         """Put the load on the target and report every hit."""
-        load = self.order.load
+        load = self.timed.load
         if isinstance(load, Closed):
-            await asyncio.sleep(self.order.start - time.monotonic())
-            callers = load.callers(self.seat.share, self.seat.shares)
+            await asyncio.sleep(self.timed.start - time.monotonic())
+            callers = load.callers(self.process.share, self.process.shares)
             await asyncio.gather(*(self._call() for _ in range(callers)))
         else:
             await self._arrive(load)
-        self.seat.pipe.send(Chunk(self.hits))
+        self.process.pipe.send(Chunk(self.hits))
 
     async def _call(self) -> None:
         """One caller of a closed loop."""
-        while (now := time.monotonic()) < self.order.end and not self.seat.stop.is_set():
+        while (now := time.monotonic()) < self.timed.end and not self.process.stop.is_set():
             answer = await self._hit(now)
             if not answer.ok:
                 await asyncio.sleep(PAUSE_SECONDS)
@@ -131,7 +131,7 @@ class _Attack:
     async def _arrive(self, load: Open) -> None:
         """All arrivals of an open loop, then wait for the last of their answers."""
         loop = asyncio.get_running_loop()
-        running: set[asyncio.Task[Answer]] = set()
+        running: set[asyncio.Task[Reply]] = set()
 
         def send(due: float) -> None:
             task = loop.create_task(self._hit(due))
@@ -139,9 +139,9 @@ class _Attack:
             task.add_done_callback(running.discard)
 
         def pace() -> None:
-            for offset in load.due(self.seat.share, self.seat.shares):
-                due = self.order.start + offset
-                if due >= self.order.end or not _sleep_until(due, self.seat.stop):
+            for offset in load.due(self.process.share, self.process.shares):
+                due = self.timed.start + offset
+                if due >= self.timed.end or not _sleep_until(due, self.process.stop):
                     return
                 loop.call_soon_threadsafe(send, due)
 
@@ -149,15 +149,15 @@ class _Attack:
         await asyncio.to_thread(pace)
         await asyncio.gather(*running)
 
-    async def _hit(self, due: float) -> Answer:
-        turn = self.seat.share + self.count * self.seat.shares
-        number = self.order.pictures[turn % len(self.order.pictures)]
+    async def _hit(self, due: float) -> Reply:
+        turn = self.process.share + self.count * self.process.shares
+        number = self.timed.pictures[turn % len(self.timed.pictures)]
         self.count += 1
-        answer = await self.attack(self.seat.pictures[number])
+        answer = await self.attack(self.process.pictures[number])
         end = time.monotonic()
         self.hits.append(Hit(due, end, answer.status, answer.stages))
         if end - self.reported > REPORT_SECONDS:
-            self.seat.pipe.send(Chunk(self.hits))
+            self.process.pipe.send(Chunk(self.hits))
             self.hits, self.reported = [], end
         return answer
 

@@ -12,12 +12,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from detserve.archives import archive
 from detserve import engines
+from detserve.archives import archive
+from detserve.archives.recipe import ENGINE_FOLDER, PackedModel, Recipe
+from detserve.bench.target import Attack, Reply
+from detserve.client.status import TIMEOUT
+from detserve.engines import sources
 from detserve.engines.base import Device, EnginePlan
-from detserve.bench.target import TIMEOUT, Answer, Attack
 from detserve.errors import RequestError
-from detserve.archives.recipe import ENGINE_FOLDER, Part, Recipe
 from detserve.pack.weights import locate
 
 
@@ -35,32 +37,33 @@ class EngineTarget:
     @property
     def engines(self) -> str:
         """Backends and precisions, "openvino auto" for instance."""
-        names = [f"{part.backend} {part.plan.precision}" for part in _parts(self.recipe).values()]
+        names = [f"{each.backend} {each.plan.precision}" for each in _models(self.recipe).values()]
         return ", ".join(dict.fromkeys(names))
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Attack]:
         """Load the engine."""
         from detserve.options import Options
+        from detserve.worker.loading import load_pipeline
         from detserve.worker.response import body
 
         sys.path.append(str(self.folder))  # where a model of the user's own lies
-        pipeline = self.recipe.pipeline(self.folder, Device(threads=1, gpu=0))
+        pipeline = load_pipeline(self.recipe, self.folder, Device(threads=1, gpu=0))
         turn = asyncio.Lock()
 
-        async def attack(picture: bytes) -> Answer:
+        async def attack(picture: bytes) -> Reply:
             try:
                 async with asyncio.timeout(self.timeout):
                     await turn.acquire()
             except TimeoutError:
-                return Answer(TIMEOUT)
+                return Reply(TIMEOUT)
             try:
                 await asyncio.sleep(0)  # the next ones join the queue meanwhile
                 (result,) = pipeline([(picture, Options.parse({}, pipeline.spec, self.recipe.options))])
                 status = result.outcome.status if isinstance(result.outcome, RequestError) else 200
-                return Answer(str(status), body(result), asdict(result.timings))
+                return Reply(str(status), body(result), asdict(result.timings))
             except Exception as error:
-                return Answer(type(error).__name__)
+                return Reply(type(error).__name__)
             finally:
                 turn.release()
 
@@ -83,17 +86,17 @@ def rebuilt(path: Path, backend: str, weights: Sequence[str] = ()) -> Iterator[E
     with _unpacked(path) as (folder, recipe), tempfile.TemporaryDirectory() as scratch:
         sys.path.append(str(folder))
         adapter = engines.find(backend)
-        parts: dict[str, Any] = {}
-        for name, part in _parts(recipe).items():
-            spec = part.spec()
-            sources = weights if weights and name == "detect" else [spec.weights.origin]
-            files = [locate(*pair) for pair in zip(sources, part.weights_sha256.split(), strict=False)]
-            plan = EnginePlan(precision=adapter.precisions[0], max_batch=part.plan.max_batch)
+        rebuilt_models: dict[str, Any] = {}
+        for name, packed_model in _models(recipe).items():
+            spec = packed_model.spec()
+            origins = weights if weights and name == "detect" else [spec.weights.origin]
+            files = [locate(*pair) for pair in zip(origins, packed_model.weights_sha256.split(), strict=False)]
+            plan = EnginePlan(precision=adapter.precisions[0], max_batch=packed_model.plan.max_batch)
             place = Path(scratch) / ENGINE_FOLDER / name
             place.mkdir(parents=True)
-            adapter.build(spec.source(*files), plan, place)
-            parts[name] = replace(part, backend=backend, plan=plan)
-        yield EngineTarget(Path(scratch), replace(recipe, **parts))
+            adapter.build(sources.of(spec, *files), plan, place)
+            rebuilt_models[name] = replace(packed_model, backend=backend, plan=plan)
+        yield EngineTarget(Path(scratch), replace(recipe, **rebuilt_models))
 
 
 @contextmanager
@@ -104,5 +107,5 @@ def _unpacked(path: Path) -> Iterator[tuple[Path, Recipe]]:
         yield Path(folder), recipe
 
 
-def _parts(recipe: Recipe) -> dict[str, Part]:
+def _models(recipe: Recipe) -> dict[str, PackedModel]:
     return {"detect": recipe.detect} | ({"read": recipe.read} if recipe.read else {})

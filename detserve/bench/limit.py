@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from detserve.bench.metrics import Summary
 from detserve.bench.pacer import Closed, Load, Open
+from detserve.bench.summary import Summary
 
 CALLERS = 16
 """Of the closed loop that finds how much the target answers at most."""

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from detserve.bench.metrics import Summary
 from detserve.bench.pacer import Closed
 from detserve.bench.report import table
+from detserve.bench.summary import Summary
 
 WIDTH, HEIGHT = 860, 460
 LEFT, RIGHT, TOP, BOTTOM = 70, 60, 20, 50

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detserve.bench.metrics import Run, Summary
 from detserve.bench.pacer import Closed
+from detserve.bench.summary import Run, Summary
 
 LATENCIES = ("p50", "p90", "p99", "max")
 

@@ -10,10 +10,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
-from detserve.bench.attacker import Chunk, Done, Order, Probe, Ready, Seat, main
-from detserve.bench.metrics import Hit, Run
+from detserve.bench.attacker import Chunk, Done, LoadProcess, Probe, Ready, TimedLoad, main
 from detserve.bench.pacer import Load
-from detserve.bench.target import Answer, Target
+from detserve.bench.summary import Hit, Run
+from detserve.bench.target import Reply, Target
 from detserve.errors import SetupError
 
 OPEN_SECONDS = 300.0
@@ -56,8 +56,8 @@ class Runner:
         try:
             for share in range(self.shares):
                 mine, theirs = context.Pipe()
-                seat = Seat(self.target, self.pictures, share, self.shares, self._stop, theirs)
-                process = context.Process(target=main, args=(seat,), daemon=True)
+                given = LoadProcess(self.target, self.pictures, share, self.shares, self._stop, theirs)
+                process = context.Process(target=main, args=(given,), daemon=True)
                 process.start()
                 theirs.close()
                 self._processes.append(process)
@@ -82,10 +82,10 @@ class Runner:
                 process.join()
                 pipe.close()
 
-    def probe(self) -> Answer:
+    def probe(self) -> Reply:
         """One hit with the first picture."""
         self._pipes[0].send(Probe())
-        answer: Answer = _receive(self._pipes[0], OPEN_SECONDS, Answer)
+        answer: Reply = _receive(self._pipes[0], OPEN_SECONDS, Reply)
         return answer
 
     def run(self, load: Load, timing: Timing, watch: Watch | None = None, only: int | None = None) -> Run:
@@ -98,7 +98,7 @@ class Runner:
         begin, end = start + timing.warmup, start + timing.warmup + timing.duration
         pictures = range(len(self.pictures)) if only is None else (only,)
         for pipe in self._pipes:
-            pipe.send(Order(load, pictures, start, end))
+            pipe.send(TimedLoad(load, pictures, start, end))
         hits: list[Hit] = []
         cpu = 0.0
         working = list(self._pipes)

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from detserve.bench import http
+from detserve.client import status
+from detserve.client.status import NO_CONNECTION, TIMEOUT
 
-TIMEOUT = "timeout"
-NO_CONNECTION = "no connection"
 BROKEN = "broken connection"
 CONNECTIONS = 512
 """Most connections of one load process; further hits wait for one, and the wait is counted."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """What became of one hit.
 
     status: "200" or another status of HTTP, a code of gRPC, or what kept an answer from coming; stages: milliseconds
@@ -36,8 +36,8 @@ class Answer:
         return self.status == "200"
 
 
-Attack = Callable[[bytes], Awaitable[Answer]]
-"""One hit with a picture's bytes. It never raises: a hit that fails is an Answer as well."""
+Attack = Callable[[bytes], Awaitable[Reply]]
+"""One hit with a picture's bytes. It never raises: a hit that fails is an Reply as well."""
 
 
 class Target(Protocol):
@@ -61,17 +61,17 @@ class HttpTarget:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         async with http.Client(self.url, headers, CONNECTIONS) as client:
 
-            async def attack(picture: bytes) -> Answer:
+            async def attack(picture: bytes) -> Reply:
                 try:
                     async with asyncio.timeout(self.timeout):
                         status, headers, body = await client.put(picture)
                 except TimeoutError:
-                    return Answer(TIMEOUT)
+                    return Reply(TIMEOUT)
                 except ConnectionRefusedError:
-                    return Answer(NO_CONNECTION)
+                    return Reply(NO_CONNECTION)
                 except (OSError, http.BadResponse):
-                    return Answer(BROKEN)
-                return Answer(str(status), body, _stages(headers.get("server-timing", "")))
+                    return Reply(BROKEN)
+                return Reply(str(status), body, _stages(headers.get("server-timing", "")))
 
             yield attack
 
@@ -94,12 +94,12 @@ class GrpcTarget:
 
         async with aio_channel(self.address) as channel:
 
-            async def attack(picture: bytes) -> Answer:
+            async def attack(picture: bytes) -> Reply:
                 try:
                     body = await predict_async(channel, self.model, picture, timeout=self.timeout, token=self.token)
                 except grpc.aio.AioRpcError as error:
-                    return Answer(_status_of_failure(error.code().name, error.details() or ""))
-                return Answer(_status_of(body), body)
+                    return Reply(status.of_grpc(error.code().name, error.details() or "")[0])
+                return Reply(_status_of(body), body)
 
             yield attack
 
@@ -113,12 +113,3 @@ def _status_of(body: bytes) -> str:
     """The status in an answer of gRPC, where an error is told by nothing but its body."""
     code = re.match(rb'\{\s*"code":\s*(\d+)', body)
     return code[1].decode() if code else "200"
-
-
-def _status_of_failure(code: str, details: str) -> str:
-    """The status of a hit without an answer. TorchServe puts the name of its exception on the details' second line."""
-    exception = details.partition("\n")[2]
-    # A full queue has a code that others share, or none of its own.
-    if exception and (code == "UNAVAILABLE" or exception == "InternalServerException.()"):
-        return "503"
-    return {"DEADLINE_EXCEEDED": TIMEOUT, "UNAVAILABLE": NO_CONNECTION}.get(code, code)

@@ -9,11 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from detserve.client.status import BUSY, NO_CONNECTION
 from detserve.errors import DetserveError
 
-TIMEOUT = "timeout"
-NO_CONNECTION = "no connection"
-BUSY = "503"
 _SHOWN = 80  # characters of an answer that is not understood
 
 

@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from detserve.client.answer import BUSY, NO_CONNECTION, TIMEOUT, Answer, Failure, parse
+from detserve.client import status
+from detserve.client.answer import Answer, Failure, parse
+from detserve.client.status import NO_CONNECTION, TIMEOUT
+from detserve.options import OPTIONS
 
 if TYPE_CHECKING:
     import grpc
 
+HEADERS = {option.name: option.header for option in OPTIONS}
 PAUSES = (0.25, 0.5, 1.0, 2.0)
 """Seconds before each further try."""
 CONNECT_SECONDS = 5.0
@@ -60,7 +64,7 @@ def over_http(
     import requests
 
     place = f"{url.rstrip('/')}/predictions/{quote(model, safe='')}"
-    headers = {f"X-{name.replace('_', '-').title()}": value for name, value in options.items()}
+    headers = {HEADERS[name]: value for name, value in options.items()}
 
     def authorise(request: requests.PreparedRequest) -> requests.PreparedRequest:
         # As a header of the session it would give way to what a .netrc holds for the host.
@@ -113,14 +117,8 @@ def _cause(error: BaseException) -> str:
 
 
 def _failure(error: grpc.RpcError, address: str, timeout: float) -> Failure:
-    """The failure that an error of gRPC stands for. TorchServe puts the name of its exception on a second line."""
-    code = error.code().name
-    message, _, exception = (error.details() or "").partition("\n")
-    if code == "DEADLINE_EXCEEDED":
+    """The failure that an error of gRPC stands for."""
+    code, message = status.of_grpc(error.code().name, error.details() or "")
+    if code == TIMEOUT:
         return Failure(TIMEOUT, f"no answer within {timeout:g} s")
-    if code == "UNAVAILABLE":
-        return Failure(BUSY, message) if exception else Failure(NO_CONNECTION, f"{address}: {message}")
-    # A full queue is 503 over HTTP, and told by nothing but this here.
-    if exception == "InternalServerException.()":
-        return Failure(BUSY, message)
-    return Failure(code, message)
+    return Failure(code, f"{address}: {message}" if code == NO_CONNECTION else message)

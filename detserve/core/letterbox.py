@@ -61,7 +61,7 @@ class Letterbox:
         else:
             inside[...] = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
 
-    def laid(self, rgb: Pixels, fill: int) -> Pixels:
+    def drawn_on_new_canvas(self, rgb: Pixels, fill: int) -> Pixels:
         """The same onto a new canvas, which is returned."""
         canvas = np.empty((self.canvas[1], self.canvas[0], 3), np.uint8)
         self.apply(rgb, canvas, fill)

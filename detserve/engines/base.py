@@ -10,10 +10,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detserve.engines.calibration import Calibration
 from detserve.core.detections import Pixels
+from detserve.engines.calibration import Calibration
+from detserve.engines.sources.base import Source
 from detserve.errors import BadSpec
-from detserve.models.spec import ModelSpec, Source
+from detserve.models.spec import DetectorSpec, ModelSpec
 
 INT8 = "int8"
 """The precision that is learnt from pictures, by whichever backend has it."""
@@ -85,7 +86,7 @@ class Engine(ABC):
 
     def __call__(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
         """Run a batch of any size, split where it is larger than one call takes."""
-        fits = batch.ndim == 4 and batch.shape[3] == 3 and self.spec.takes(*batch.shape[2:0:-1])
+        fits = batch.ndim == 4 and batch.shape[3] == 3 and self.spec.accepts(*batch.shape[2:0:-1])
         if not fits or batch.dtype != np.uint8:
             expected = f"uint8 [n, height, width, 3] of {self.spec.size[0]}x{self.spec.size[1]}"
             raise ValueError(f"{self.spec.name} takes {expected}, not {batch.dtype} {list(batch.shape)}")
@@ -96,3 +97,9 @@ class Engine(ABC):
         ]
         whole = parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
         return dict(zip(self.spec.outputs, whole, strict=True))
+
+
+def detector_spec(engine: Engine) -> DetectorSpec:
+    """The spec of an engine that finds things."""
+    assert isinstance(engine.spec, DetectorSpec), f"{engine.spec.name} does not detect"
+    return engine.spec

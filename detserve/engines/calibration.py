@@ -10,43 +10,42 @@ from typing import Self
 
 from detserve.core.detections import Pixels
 from detserve.errors import RequestError, SetupError
-from detserve.pictures.decode import decode
 from detserve.models.spec import ModelSpec
+from detserve.pictures.decode import decode
+from detserve.pictures.files import find
 
-LEAST, MOST = 10, 300
+MIN_PICTURES, MAX_PICTURES = 10, 300
 """How many pictures are needed, and how many are used: beyond that ranges hardly change, and each takes its time."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Files of pictures that can be read. Raises SetupError for fewer than LEAST."""
+    """Files of pictures that can be read. Raises SetupError for fewer than MIN_PICTURES."""
 
     pictures: tuple[Path, ...]
 
     def __post_init__(self) -> None:
-        if len(self.pictures) < LEAST:
+        if len(self.pictures) < MIN_PICTURES:
             raise SetupError(
-                f"--calibration has {len(self.pictures)} picture(s) that can be read; at least {LEAST} are needed, "
-                f"{MOST} are good, of the kind that will be served"
+                f"--calibration has {len(self.pictures)} picture(s) that can be read; at least {MIN_PICTURES} are "
+                f"needed, {MAX_PICTURES} are good, of the kind that will be served"
             )
 
     @classmethod
     def of(cls, sources: Sequence[str]) -> Self:
-        """The pictures of files, folders and globs, each file once; of more than MOST as many, evenly spaced.
+        """The pictures of files, folders and globs, each file once; of more than MAX_PICTURES as many, evenly spaced.
 
         One that cannot be read is named on stderr and left out. Raises SetupError for a source without a picture.
         """
-        from detserve.client.pictures import find  # not in archives, where nobody looks for pictures
-
         found = find(sources)
-        if len(found) > MOST:
-            found = [found[i * len(found) // MOST] for i in range(MOST)]
+        if len(found) > MAX_PICTURES:
+            found = [found[i * len(found) // MAX_PICTURES] for i in range(MAX_PICTURES)]
         return cls(tuple(path for path in found if _readable(path)))
 
     def canvas(self, picture: Path, spec: ModelSpec) -> Pixels:
         """One of the pictures on the model's input, as the pipeline lays it there: uint8 [1, height, width, 3]."""
-        image = decode(picture.read_bytes(), enough=lambda size: spec.letterbox(size).inner)
-        return spec.letterbox(image.size).laid(image.rgb, spec.fill)[None]
+        image = decode(picture.read_bytes(), target_size=lambda size: spec.letterbox(size).inner)
+        return spec.letterbox(image.size).drawn_on_new_canvas(image.rgb, spec.fill)[None]
 
 
 def _readable(path: Path) -> bool:

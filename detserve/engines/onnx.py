@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detserve.engines.base import Engine, Device, EnginePlan
-from detserve.engines.calibration import Calibration
 from detserve.core.detections import Pixels
-from detserve.models.spec import Source
+from detserve.engines import runtimes
+from detserve.engines.base import Device, Engine, EnginePlan
+from detserve.engines.calibration import Calibration
+from detserve.engines.sources.base import Source
 
 FILE = "network.onnx"
-
-
-def runtime() -> Any:
-    """The package onnxruntime, told beforehand not to report its use to its vendor nor to keep an id under HOME."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
-
-    return onnxruntime
 
 
 class Onnx(Engine):
@@ -41,8 +33,7 @@ class Onnx(Engine):
         """Whether the installed ONNX Runtime was built for CUDA."""
         if cls.missing():
             return False
-        onnxruntime = runtime()
-        return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+        return "CUDAExecutionProvider" in runtimes.onnxruntime().get_available_providers()
 
     @classmethod
     def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
@@ -51,7 +42,7 @@ class Onnx(Engine):
 
     def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
         """Open a session on the worker's GPU if it has one and ONNX Runtime can use it, else on the CPU."""
-        onnxruntime = runtime()
+        onnxruntime = runtimes.onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = device.threads
         options.inter_op_num_threads = 1

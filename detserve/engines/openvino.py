@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import tempfile
 from contextlib import redirect_stdout
 from importlib.util import find_spec
@@ -14,24 +13,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detserve.engines.base import INT8, Engine, Device, EnginePlan
-from detserve.engines.calibration import Calibration
 from detserve.core.detections import Pixels
+from detserve.engines import runtimes
+from detserve.engines.base import INT8, Device, Engine, EnginePlan
+from detserve.engines.calibration import Calibration
+from detserve.engines.sources.base import Source
 from detserve.errors import BackendMissing
-from detserve.models.spec import ModelSpec, Source
+from detserve.models.spec import ModelSpec
 
 FILE = "network.xml"
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 """Precision → OpenVINO's name for it; "auto" gives no hint and takes bf16 where the processor has it.
 So does "int8" for what stays in floats."""
-
-
-def runtime() -> Any:
-    """The package openvino, kept from the one by which it and NNCF report their use; that keeps an id under HOME."""
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    import openvino
-
-    return openvino
 
 
 class OpenVINO(Engine):
@@ -52,7 +45,7 @@ class OpenVINO(Engine):
     @classmethod
     def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
         """Convert the model by way of ONNX. Weights stay fp32, the precision being chosen at loading, but for int8."""
-        openvino = runtime()
+        openvino = runtimes.openvino()
         with tempfile.TemporaryDirectory() as scratch:
             source.export(Path(scratch) / "network.onnx")
             model = openvino.Core().read_model(Path(scratch) / "network.onnx")
@@ -64,7 +57,7 @@ class OpenVINO(Engine):
 
     def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
         """Compile for this processor, on that many threads."""
-        openvino = runtime()
+        openvino = runtimes.openvino()
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,

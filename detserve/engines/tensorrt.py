@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from detserve.engines.base import INT8, EnginePlan
+from detserve.engines.calibration import Calibration
 from detserve.engines.shapes import Shape, Shapes
 from detserve.engines.sidecar import Sidecar
+from detserve.engines.sources.base import Source
 from detserve.engines.torch_device import TorchEngine, gpu_count
-from detserve.engines.calibration import Calibration
 from detserve.errors import BackendMissing, EngineRejected
-from detserve.models.spec import ModelSpec, NetworkSpec, Source
+from detserve.models.spec import ModelSpec, NetworkSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -171,8 +172,8 @@ def _convert(source: Source, plan: EnginePlan, shapes: Shapes, calibration: Cali
     import torch
     from torch2trt import torch2trt
 
+    from detserve.engines.sources.base import INPUT
     from detserve.engines.torch_device import network_of
-    from detserve.engines.sources.network import INPUT
 
     network = network_of(source, TensorRT.name).network.cuda().eval()
     learnt = _CalibrationSet(calibration, source.spec, shapes.opt) if calibration else None
@@ -204,7 +205,7 @@ def _parse(source: Source, plan: EnginePlan, shapes: Shapes) -> Any:
     from torch2trt import TRTModule
     from torch2trt.flattener import Flattener
 
-    from detserve.engines.sources.network import INPUT
+    from detserve.engines.sources.base import INPUT
 
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)

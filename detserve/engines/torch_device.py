@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from detserve.engines.base import Engine, Device, EnginePlan
 from detserve.core.detections import Pixels
+from detserve.engines.base import Device, Engine, EnginePlan
+from detserve.engines.sources.base import Source
 from detserve.errors import BackendMissing
-from detserve.models.spec import Source
 
 if TYPE_CHECKING:
     import torch

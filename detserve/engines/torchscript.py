@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from detserve.engines.base import EnginePlan
-from detserve.engines.torch_device import TorchEngine, check_half, gpu_count, network_of
 from detserve.engines.calibration import Calibration
-from detserve.models.spec import Source
+from detserve.engines.sources.base import Source
+from detserve.engines.torch_device import TorchEngine, check_half, gpu_count, network_of
 
 if TYPE_CHECKING:
     from detserve.engines.torch_device import Module

@@ -1,4 +1,4 @@
-"""The models that detserve knows: one module a family, each with a tuple SPECS. A new model is a new file here."""
+"""The models that detserve knows: a folder a family, each with a tuple SPECS. A new model is a new folder here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from detserve.models.spec import ModelSpec, import_spec
 
 def catalogue() -> dict[str, ModelSpec]:
     """All models of this package by name."""
-    modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
+    families = [info.name for info in pkgutil.iter_modules(__path__) if info.ispkg]
+    modules = [importlib.import_module(f"{__name__}.{family}") for family in families]
     return {spec.name: spec for module in modules for spec in module.SPECS}
 
 

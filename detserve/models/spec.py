@@ -8,39 +8,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detserve.core.detections import Detections, Floats, Pixels
-from detserve.errors import BadSpec
 from detserve.core.letterbox import Letterbox
+from detserve.errors import BadSpec
 from detserve.text.ctc import Line
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from detserve.engines.sources.network import Preprocessed
-
 Outputs = Mapping[str, NDArray[np.float32]]
 """The raw outputs of a network by name, each float32 [n, ...] with the batch first."""
 
-
+HALF_RANGE = (127.5, 127.5, 127.5)
+"""As mean and as std it turns pixels from 0 to 255 into values from -1 to 1."""
 LEAST_SIDE, MOST_SIDE = 320, 2560
 """Bounds of the longest side of a text detector's input, in pixels."""
-
-
-class Source(Protocol):
-    """A model with its weights, behind its preprocessing: what an engine is built from and compared with."""
-
-    spec: ModelSpec
-
-    def export(self, path: Path) -> None:
-        """Write it as ONNX: input `pixels`, uint8 RGB [n, h, w, 3], n open; outputs named as in the spec."""
-
-    def reference(self, pixels: Pixels) -> Outputs:
-        """Its outputs for a batch of pixels, computed in fp32 by what is nearest to its origin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,20 +88,16 @@ class ModelSpec(ABC):
         check(self.max_detections >= 1, f"max_detections {self.max_detections} must be at least 1")
         check(bool(self.outputs), "a model needs at least one output")
 
-    def completed(self, *weights: Path) -> Self:
+    def with_file_metadata(self, *weights: Path) -> Self:
         """This spec with what only those weight files know, an alphabet for instance."""
         return self
-
-    @abstractmethod
-    def source(self, *weights: Path) -> Source:
-        """What engines are built from, with the weights of those files. Raises BadWeights when one does not fit."""
 
     def letterbox(self, picture: tuple[int, int]) -> Letterbox:
         """Where a picture of that (width, height) lies on the input."""
         return Letterbox.fit(picture, self.size)
 
-    def takes(self, width: int, height: int) -> bool:
-        """Whether the network takes an input of that size."""
+    def accepts(self, width: int, height: int) -> bool:
+        """Whether the network accepts an input of that size, in pixels."""
         return (width, height) == self.size
 
     def override(self, **changes: Any) -> Self:
@@ -191,8 +174,8 @@ class TextSpec(DetectorSpec):
         canvas = -(-inner[0] // self.stride) * self.stride, -(-inner[1] // self.stride) * self.stride
         return Letterbox(picture, canvas, inner, 0, 0)
 
-    def takes(self, width: int, height: int) -> bool:
-        """Whether the network takes an input of that size."""
+    def accepts(self, width: int, height: int) -> bool:
+        """Whether the network accepts an input of that size, in pixels."""
         return all(0 < side <= self.size[0] and side % self.stride == 0 for side in (width, height))
 
 
@@ -245,11 +228,18 @@ class NetworkSpec(ModelSpec):
         self.load_weights(network, *weights)
         return network.eval()
 
-    def source(self, *weights: Path) -> Preprocessed:
-        """The network behind its preprocessing."""
-        from detserve.engines.sources.network import Preprocessed
 
-        return Preprocessed(self.network(*weights), self)
+@dataclass(frozen=True, kw_only=True)
+class OnnxSpec(ModelSpec):
+    """A model that is known only as an ONNX file, its one weight file.
+
+    layout: "NCHW" or "NHWC", what the file's own input wants. best_class: replace its one output, probabilities
+    [n, steps, classes], by two, the best class of each step and its probability, so that an alphabet of thousands of
+    characters never leaves the engine.
+    """
+
+    layout: ClassVar[Literal["NCHW", "NHWC"]] = "NCHW"
+    best_class: ClassVar[bool] = False
 
 
 def _convert(value: Any, kind: type) -> Any:

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from detserve.core.detections import Detections, Floats
 from detserve.engines.base import Engine
 from detserve.engines.calibration import Calibration
-from detserve.core.detections import Detections, Floats
+from detserve.engines.sources.base import Source
 from detserve.errors import EngineRejected
-from detserve.core.geometry import iou, nms
-from detserve.pack.parity import CONF
-from detserve.models.spec import DetectorSpec, Outputs, Source
+from detserve.models.spec import DetectorSpec
+from detserve.pack.matching import CONF, detect, is_matched, match, reject
 
-SAME = {"face": 0.8, "text": 0.5}
+SAME_IOU = {"face": 0.8, "text": 0.5}
 """IoU from which on two boxes are the same detection, by task. A line of text is a few pixels high, and its box drawn
 round pixels above a threshold: half of it may hang on one row of them, in 16 bits too."""
 SLACK = 0.2
@@ -77,11 +77,7 @@ class Agreement:
             faults.append(f"confidences differ by {self.conf:.2f} on average (allowed {MOST_CONF})")
         if not self.points <= MOST_POINTS:
             faults.append(f"keypoints lie {self.points:.2f} of their box off on average (allowed {MOST_POINTS})")
-        if faults:
-            raise EngineRejected(
-                f"the engine disagrees with the network: {'; '.join(faults)}; nothing was written; "
-                "try more pictures for --calibration, or --precision auto"
-            )
+        reject(faults, "more pictures for --calibration, or --precision auto")
 
 
 def measure(source: Source, engines: Mapping[str, Engine], calibration: Calibration) -> dict[str, Agreement]:
@@ -92,10 +88,11 @@ def measure(source: Source, engines: Mapping[str, Engine], calibration: Calibrat
     pairs: dict[str, list[tuple[Detections, Detections]]] = {name: [] for name in engines}
     for picture in calibration.pictures:
         canvas = calibration.canvas(picture, spec)
-        wanted = _detect(spec, source.reference(canvas), sure)
+        (wanted,) = detect(spec, source.reference(canvas), 1, sure - SLACK)
         for name, engine in engines.items():
-            pairs[name].append((wanted, _detect(spec, engine(canvas), sure)))
-    return {name: _compare(found, sure, SAME[spec.task]) for name, found in pairs.items()}
+            (found,) = detect(spec, engine(canvas), 1, sure - SLACK)
+            pairs[name].append((wanted, found))
+    return {name: _compare(both, sure, SAME_IOU[spec.task]) for name, both in pairs.items()}
 
 
 def table(figures: Mapping[str, Agreement]) -> str:
@@ -109,39 +106,16 @@ def table(figures: Mapping[str, Agreement]) -> str:
     )
 
 
-def _detect(spec: DetectorSpec, outputs: Outputs, sure: float) -> Detections:
-    (found,) = spec.decode(outputs, [sure - SLACK])
-    return found[nms(found.boxes, found.scores, spec.iou)]
-
-
-def _compare(pictures: list[tuple[Detections, Detections]], sure: float, same: float) -> Agreement:
+def _compare(pictures: list[tuple[Detections, Detections]], sure: float, same_iou: float) -> Agreement:
     """(network's, engine's) detections of each picture → the figures."""
-    matched = [_match(wanted, found, sure, same) for wanted, found in pictures]
-    back = [_match(found, wanted, sure, same) for wanted, found in pictures]
+    matched = [match(wanted, found, sure, same_iou) for wanted, found in pictures]
+    back = [match(found, wanted, sure, same_iou) for wanted, found in pictures]
     rows = np.concatenate(matched)
-    rows = rows[~np.isnan(rows[:, 0])]
+    rows = rows[is_matched(rows)]
     means = [float(value) for value in rows.mean(axis=0)] if len(rows) else [0.0, 0.0, 0.0]
     return Agreement(len(pictures), sum(map(len, matched)), _share(matched), _share(back), *means)
 
 
 def _share(matched: list[Floats]) -> float:
     rows = np.concatenate(matched)
-    return float((~np.isnan(rows[:, 0])).mean()) if len(rows) else 0.0
-
-
-def _match(mine: Detections, others: Detections, sure: float, same: float) -> Floats:
-    """For each sure detection of one side the nearest of the other: float32 [n, 3], IoU, difference of confidence,
-    distance of keypoints; NaN where the other side has none."""
-    mine = mine[mine.scores >= sure]
-    rows = np.full((len(mine), 3), np.nan, np.float32)
-    if len(others) == 0:
-        return rows
-    overlap = iou(mine.boxes, others.boxes)
-    nearest = others[overlap.argmax(axis=1)]
-    best = overlap.max(axis=1)
-    rows[:, 0], rows[:, 1], rows[:, 2] = best, np.abs(mine.scores - nearest.scores), 0
-    if mine.keypoints is not None and nearest.keypoints is not None:
-        diagonal = np.linalg.norm(mine.boxes[:, 2:] - mine.boxes[:, :2], axis=1)
-        rows[:, 2] = np.linalg.norm(mine.keypoints - nearest.keypoints, axis=2).max(axis=1) / diagonal
-    rows[best < same] = np.nan
-    return rows
+    return float(is_matched(rows).mean()) if len(rows) else 0.0

@@ -1,4 +1,4 @@
-"""Packing: from a model and its weights to an archive that TorchServe serves."""
+"""Packer: from a model and its weights to an archive that TorchServe serves."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from detserve.pack import agreement, parity
-from detserve.archives import archive
 from detserve import engines, models
-from detserve.engines.base import INT8, Engine, Device, EnginePlan
+from detserve.archives import archive, contents
+from detserve.archives.checksums import sha256_of
+from detserve.archives.recipe import ENGINE_FOLDER, PackedModel, Recipe
+from detserve.engines import sources
+from detserve.engines.base import INT8, Device, Engine, EnginePlan
 from detserve.engines.calibration import Calibration
+from detserve.engines.sources.base import Source
 from detserve.errors import BackendMissing, BadArchive, BadSpec
-from detserve.archives.verify import sha256_of
-from detserve.archives.recipe import ENGINE_FOLDER, Part, Recipe
-from detserve.models.spec import ModelSpec, ReaderSpec, Source
+from detserve.models.spec import ModelSpec, ReaderSpec
+from detserve.pack import agreement, parity
 from detserve.pack.weights import locate
+from detserve.places import HANDLER
 
-ROOT = Path(__file__).parent.parent
 GATE_PICTURES = {
     "face": "package:skimage/data/astronaut.png",
     "text": "package:skimage/data/page.png",
@@ -32,12 +34,9 @@ GATE_PICTURES = {
 }
 """The real pictures of the parity gate, by what a model is for: from the package scikit-image."""
 
-NOT_PACKED = ("bench", "client", "serving")
-"""Parts of detserve that no worker needs."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOrder:
+class ModelChoice:
     """One model to pack. settings: changes of its spec; weights: paths or URLs, else the model's own;
     sha256: their sums."""
 
@@ -48,14 +47,14 @@ class ModelOrder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class PackRequest:
     """What to pack. detect and read: the models; precision: else the backend's default; calibration: pictures for
     int8, as files, folders or globs; options: see `Recipe`."""
 
     name: str
-    detect: ModelOrder
+    detect: ModelChoice
     out: Path
-    read: ModelOrder | None = None
+    read: ModelChoice | None = None
     backend: str = "auto"
     precision: str | None = None
     calibration: Sequence[str] = ()
@@ -66,83 +65,82 @@ class Order:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-def pack(order: Order) -> Path:
+def pack(request: PackRequest) -> Path:
     """Build the engines, check them against their networks, write NAME.mar and NAME.mar.sha256 → the archive's path.
 
     Raises SetupError of some kind when anything does not hold; then nothing was written.
     """
-    adapter = engines.find(order.backend)
-    precision = order.precision or adapter.precisions[0]
-    plan = EnginePlan(precision=precision, max_batch=order.max_batch, opt_batch=order.opt_batch)
+    adapter = engines.find(request.backend)
+    precision = request.precision or adapter.precisions[0]
+    plan = EnginePlan(precision=precision, max_batch=request.max_batch, opt_batch=request.opt_batch)
     if plan.precision not in adapter.precisions:
         choice = ", ".join(adapter.precisions)
         raise BackendMissing(f"backend {adapter.name} has no precision {plan.precision!r}; it has {choice}")
-    task = _task(order)
-    calibration = _calibration(order, plan)
+    _check_models(request)
+    calibration = _calibration(request, plan)
     # A reader stays in floats: it would have to learn from lines, and a wrong letter costs more than a shifted box.
     read_plan = replace(plan, precision=adapter.precisions[0]) if calibration else plan
     with _scratch() as scratch:
-        engines = Path(scratch, ENGINE_FOLDER)
+        engine_folder = Path(scratch, ENGINE_FOLDER)
         recipe = Recipe(
-            detect=_build(order.detect, adapter, plan, engines / "detect", calibration),
-            read=_build(order.read, adapter, read_plan, engines / "read") if order.read else None,
-            options=dict(order.options),
-            reduced_decode=order.reduced_decode,
+            detect=_build(request.detect, adapter, plan, engine_folder / "detect", calibration),
+            read=_build(request.read, adapter, read_plan, engine_folder / "read") if request.read else None,
+            options=dict(request.options),
+            reduced_decode=request.reduced_decode,
         )
-        files = {f"{task}.py": ROOT / "handlers" / f"{task}.py", **_tree(ROOT / "detserve")}
-        for model in (order.detect, order.read):
+        files = {HANDLER.name: HANDLER, **contents.files()}
+        for model in (request.detect, request.read):
             files |= _own_module(model.model) if model else {}
-        files |= {path.relative_to(scratch).as_posix(): path for path in engines.rglob("*") if path.is_file()}
-        path = order.out / f"{order.name}.mar"
-        archive.write(path, order.name, order.version, f"{task}.py", recipe, files)
+        files |= {path.relative_to(scratch).as_posix(): path for path in engine_folder.rglob("*") if path.is_file()}
+        path = request.out / f"{request.name}.mar"
+        archive.write(path, request.name, request.version, HANDLER.name, recipe, files)
     return path
 
 
-def _task(order: Order) -> str:
-    """What the archive is for, and so its handler's name. Raises BadSpec for models that do not go together."""
-    detect = models.find(order.detect.model)
+def _check_models(request: PackRequest) -> None:
+    """Raise BadSpec for models that do not go together."""
+    detect = models.find(request.detect.model)
     if isinstance(detect, ReaderSpec):
         raise BadSpec(
             f"{detect.name} reads what a detector found: name it as --reader beside a --model that detects text"
         )
-    if order.read is None:
-        return detect.task
-    reader = models.find(order.read.model)
+    if request.read is None:
+        return
+    reader = models.find(request.read.model)
     if not isinstance(reader, ReaderSpec) or detect.task != "text":
         raise BadSpec(f"{detect.name} and {reader.name} do not go together: --model detects text, --reader reads it")
-    return "ocr"
 
 
-def _calibration(order: Order, plan: EnginePlan) -> Calibration | None:
+def _calibration(request: PackRequest, plan: EnginePlan) -> Calibration | None:
     """The pictures for int8. Raises BadSpec for int8 without pictures and for pictures without int8."""
-    if plan.precision == INT8 and not order.calibration:
+    if plan.precision == INT8 and not request.calibration:
         raise BadSpec("--precision int8 needs --calibration DIR, real pictures of the kind that will be served")
-    if order.calibration and plan.precision != INT8:
+    if request.calibration and plan.precision != INT8:
         raise BadSpec(f"--calibration is for --precision int8, not {plan.precision}; leave it out")
-    if not order.calibration:
+    if not request.calibration:
         return None
     with _step("reading the pictures of --calibration"):
-        return Calibration.of(order.calibration)
+        return Calibration.of(request.calibration)
 
 
 def _build(
-    order: ModelOrder, adapter: type[Engine], plan: EnginePlan, folder: Path, calibration: Calibration | None = None
-) -> Part:
+    choice: ModelChoice, adapter: type[Engine], plan: EnginePlan, folder: Path, calibration: Calibration | None = None
+) -> PackedModel:
     """Build the engine of one model in that folder and check it."""
     import torch
 
-    weights = _weights(models.find(order.model), order)
-    spec = models.find(order.model).completed(*weights).override(**order.settings)
+    weights = _weights(models.find(choice.model), choice)
+    spec = models.find(choice.model).with_file_metadata(*weights).override(**choice.settings)
     folder.mkdir(parents=True)
     with _step(f"loading {', '.join(path.name for path in weights)} into {spec.name}"):
-        source = spec.source(*weights)
+        source = sources.of(spec, *weights)
     with _step(f"building the engine: {adapter.name}, precision {plan.precision}"):
         adapter.build(source, plan, folder, calibration)
         device = Device(threads=torch.get_num_threads(), gpu=0 if torch.cuda.is_available() else None)
         engine = adapter(folder, spec, plan, device)
     figures = _agreement(source, engine, plan, device, calibration) if calibration else _parity(source, engine, plan)
-    return Part(
-        model=order.model,
+    return PackedModel(
+        model=choice.model,
         settings=spec.settings(),
         backend=adapter.name,
         plan=plan,
@@ -176,24 +174,17 @@ def _agreement(
     return figures[INT8].to_dict()
 
 
-def _weights(spec: ModelSpec, order: ModelOrder) -> list[Path]:
-    if order.weights:
-        if len(order.weights) != spec.files:
+def _weights(spec: ModelSpec, choice: ModelChoice) -> list[Path]:
+    if choice.weights:
+        if len(choice.weights) != spec.files:
             raise BadSpec(
-                f"{spec.name} takes {spec.files} weight file(s), not {len(order.weights)}: {spec.weights.origin}"
+                f"{spec.name} takes {spec.files} weight file(s), not {len(choice.weights)}: {spec.weights.origin}"
             )
-        sums: list[str | None] = [*order.sha256, *[None] * len(order.weights)]
-        return [locate(source, sha256) for source, sha256 in zip(order.weights, sums, strict=False)]
+        sums: list[str | None] = [*choice.sha256, *[None] * len(choice.weights)]
+        return [locate(source, sha256) for source, sha256 in zip(choice.weights, sums, strict=False)]
     if not spec.weights.origin.startswith("package:"):
         raise BadSpec(f"{spec.name} needs --weights PATH|URL: {spec.weights.origin}")
-    return [locate(spec.weights.origin, order.sha256[0] if order.sha256 else spec.weights.sha256)]
-
-
-def _tree(package: Path) -> dict[str, Path]:
-    """The modules of a package, but for those that only the commands use: name in the archive → file."""
-    left_out = {package / name for name in NOT_PACKED}
-    modules = (path for path in package.rglob("*.py") if left_out.isdisjoint(path.parents))
-    return {path.relative_to(package.parent).as_posix(): path for path in modules}
+    return [locate(spec.weights.origin, choice.sha256[0] if choice.sha256 else spec.weights.sha256)]
 
 
 def _own_module(model: str) -> dict[str, Path]:
@@ -205,7 +196,10 @@ def _own_module(model: str) -> dict[str, Path]:
     if found is None or found.origin is None:
         raise BadSpec(f"no files of {top!r} to pack; it needs an __init__.py")
     origin = Path(found.origin)
-    return _tree(origin.parent) if found.submodule_search_locations else {origin.name: origin}
+    if not found.submodule_search_locations:
+        return {origin.name: origin}
+    package = origin.parent
+    return {path.relative_to(package.parent).as_posix(): path for path in package.rglob("*.py")}
 
 
 @contextmanager

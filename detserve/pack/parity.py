@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detserve.engines.base import Engine, EnginePlan
 from detserve.core.detections import Detections, Pixels
-from detserve.errors import EngineRejected
-from detserve.core.geometry import iou, nms
+from detserve.engines.base import Engine, EnginePlan
+from detserve.engines.sources.base import Source
+from detserve.models.spec import DetectorSpec, Outputs, ReaderSpec
+from detserve.pack.matching import CONF, detect, is_matched, match, reject
 from detserve.pictures.decode import decode
-from detserve.models.spec import DetectorSpec, Outputs, ReaderSpec, Source
 
-CONF = 0.3
-"""Detections above this confidence are compared."""
-SAME = 0.5
+SAME_IOU = 0.5
 """IoU from which on two boxes are taken for the same detection."""
 
 LINES = ((3, 9, 296, 36), (2, 45, 379, 68), (1, 62, 380, 87))
@@ -87,11 +85,7 @@ class Parity:
             faults.append(f"a confidence differs by {self.conf:.3f} (allowed {bounds.conf})")
         if self.points > bounds.points:
             faults.append(f"a keypoint lies {self.points:.3f} of its box off (allowed {bounds.points})")
-        if faults:
-            raise EngineRejected(
-                f"the engine disagrees with the network: {'; '.join(faults)}; nothing was written; "
-                "try --precision fp32 or another --backend"
-            )
+        reject(faults, "--precision fp32 or another --backend")
 
 
 def batch_sizes(plan: EnginePlan) -> list[int]:
@@ -108,7 +102,7 @@ def measure(source: Source, engine: Engine, picture: bytes, plan: EnginePlan) ->
         alone = [_compare_reading(spec, source, engine, [line], [1]) for line in lines]
         return _worst([*alone, _compare_reading(spec, source, engine, lines, batch_sizes(plan))])
     assert isinstance(spec, DetectorSpec), f"{spec.name} neither reads nor detects"
-    canvas = spec.letterbox(image.size).laid(image.rgb, spec.fill)
+    canvas = spec.letterbox(image.size).drawn_on_new_canvas(image.rgb, spec.fill)
     pair = np.stack([canvas, canvas[:, ::-1]])
     reference = source.reference(pair)
     # Inputs of any size are run one by one when they are served.
@@ -116,9 +110,7 @@ def measure(source: Source, engine: Engine, picture: bytes, plan: EnginePlan) ->
     return _worst([_compare(spec, reference, engine, pair, n) for n in sizes])
 
 
-def _compare_reading(
-    spec: ReaderSpec, source: Source, engine: Engine, lines: list[Pixels], sizes: list[int]
-) -> Parity:
+def _compare_reading(spec: ReaderSpec, source: Source, engine: Engine, lines: list[Pixels], sizes: list[int]) -> Parity:
     """The lines at the width of the widest, in turn, in batches of those sizes."""
     width = max(spec.width(line.shape[1] / line.shape[0]) for line in lines)
     canvases = np.stack([spec.place(line, width)[0] for line in lines])
@@ -140,8 +132,9 @@ def _compare(spec: DetectorSpec, reference: Outputs, engine: Engine, pair: Pixel
     turn = np.arange(n) % 2
     got = engine(pair[turn])
     raw = max((_relative(got[name], reference[name][turn]) for name in spec.outputs), key=_nan_is_worst)
-    wanted, found = _detect(spec, reference, 2), _detect(spec, got, n)
-    return _worst([_match(raw, wanted[k], detections) for k, detections in zip(turn, found, strict=True)])
+    nearly = CONF - 2 * REDUCED.conf  # a counterpart may lie a little below
+    wanted, found = detect(spec, reference, 2, nearly), detect(spec, got, n, nearly)
+    return _worst([_of_picture(raw, wanted[k], detections) for k, detections in zip(turn, found, strict=True)])
 
 
 def _worst(figures: list[Parity]) -> Parity:
@@ -163,27 +156,12 @@ def _relative(got: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
     return float(np.abs(got - wanted).max() / np.abs(wanted).max())
 
 
-def _detect(spec: DetectorSpec, outputs: Outputs, n: int) -> list[Detections]:
-    return [d[nms(d.boxes, d.scores, spec.iou)] for d in spec.decode(outputs, [CONF - 2 * REDUCED.conf] * n)]
-
-
-def _match(raw: float, wanted: Detections, found: Detections) -> Parity:
-    """Each detection above CONF on one side against the nearest of the other, which may lie a little below it."""
-    pairs, unmatched = [], 0
-    for mine, others in ((wanted, found), (found, wanted)):
-        for i in np.flatnonzero(mine.scores >= CONF):
-            overlap = iou(mine.boxes[i : i + 1], others.boxes)[0]
-            if len(others) == 0 or overlap.max() < SAME:
-                unmatched += 1
-            else:
-                nearest = overlap.argmax()
-                pairs.append(_pair(raw, mine[[i]], others[[nearest]], float(overlap[nearest])))
-    return _worst([*pairs, Parity(raw, int((wanted.scores >= CONF).sum()), unmatched)])
-
-
-def _pair(raw: float, a: Detections, b: Detections, overlap: float) -> Parity:
-    points = 0.0
-    if a.keypoints is not None and b.keypoints is not None:
-        diagonal = np.linalg.norm(a.boxes[0, 2:] - a.boxes[0, :2])
-        points = float(np.linalg.norm(a.keypoints - b.keypoints, axis=2).max() / diagonal)
-    return Parity(raw, 1, 0, overlap, abs(float(a.scores[0] - b.scores[0])), points)
+def _of_picture(raw: float, wanted: Detections, found: Detections) -> Parity:
+    """Each detection above CONF on one side beside the nearest of the other."""
+    rows = np.concatenate([match(wanted, found, CONF, SAME_IOU), match(found, wanted, CONF, SAME_IOU)])
+    pairs = rows[is_matched(rows)]
+    figures = Parity(raw, int((wanted.scores >= CONF).sum()), len(rows) - len(pairs))
+    if not len(pairs):
+        return figures
+    overlap, conf, points = (float(value) for value in (pairs[:, 0].min(), pairs[:, 1].max(), pairs[:, 2].max()))
+    return replace(figures, iou=overlap, conf=conf, points=points)

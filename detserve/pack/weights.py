@@ -16,8 +16,8 @@ from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 from urllib3.util import Retry
 
+from detserve.archives.checksums import sha256_of
 from detserve.errors import BadWeights
-from detserve.archives.verify import sha256_of
 
 _ATTEMPTS = 5
 _BACKOFF = 0.5  # seconds before the second attempt; doubled for each one after

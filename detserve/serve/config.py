@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detserve.errors import BadSpec
-from detserve.serve.model_config import Serving
+from detserve.places import CONFIG_DIR
+from detserve.serve.model_config import Registration
 
-CONFIG_DIR = Path(__file__).parents[2] / "config"
 LOOPBACK = "127.0.0.1"
 _SOCKET_PATH = 103
 """The longest path of a unix socket in bytes, on the strictest system."""
@@ -50,7 +50,7 @@ class Settings:
     metrics_address: str = LOOPBACK
     token_auth: bool | None = None
     token_minutes: int = 60
-    preload: Mapping[str, Serving] | None = None
+    preload: Mapping[str, Registration] | None = None
     config_dir: Path = CONFIG_DIR
 
     def __post_init__(self) -> None:
@@ -148,14 +148,14 @@ def _properties(settings: Settings) -> dict[str, str]:
     }
 
 
-def _snapshot(models: Mapping[str, Serving], properties: Mapping[str, str]) -> str:
+def _snapshot(models: Mapping[str, Registration], properties: Mapping[str, str]) -> str:
     """TorchServe's JSON of models to restore. Of its two ways to load at the start the one that takes a delay of 0."""
     # The version is a label here: what counts stands in the archive.
     entries = {name: {"1.0": model_state(name, m, m.worker_count, properties)} for name, m in models.items()}
     return json.dumps({"name": "serve", "modelCount": len(entries), "models": entries})
 
 
-def model_state(name: str, serving: Serving, workers: int, properties: Mapping[str, str]) -> dict[str, Any]:
+def model_state(name: str, serving: Registration, workers: int, properties: Mapping[str, str]) -> dict[str, Any]:
     """What such a JSON says of the one version of a model. properties: those of every server, for the timeouts."""
     return {
         "defaultVersion": True,

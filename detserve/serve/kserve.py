@@ -9,8 +9,9 @@ from pathlib import Path
 
 from detserve.archives import archive
 from detserve.errors import BadArchive
+from detserve.places import CONFIG_DIR
+from detserve.serve.config import model_state, template
 from detserve.serve.model_config import ModelConfig
-from detserve.serve.config import CONFIG_DIR, model_state, template
 
 MOUNT = "/mnt/models"
 """Where KServe puts what it downloaded."""

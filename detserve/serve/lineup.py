@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from zipfile import is_zipfile
 
+from detserve.archives.checksums import check_sum
 from detserve.errors import BadArchive, ServerFailed, SetupError
-from detserve.archives.verify import check_sum
-from detserve.serve.model_config import ModelConfig, Serving
 from detserve.serve.health import Roster
 from detserve.serve.management import Management
+from detserve.serve.model_config import ModelConfig, Registration
 
 
 class Lineup:
@@ -23,7 +23,7 @@ class Lineup:
     """
 
     def __init__(self, tolerant: bool = False) -> None:
-        self.models: dict[str, Serving] = {}
+        self.models: dict[str, Registration] = {}
         self.broken: dict[str, str] = {}
         self._tolerant = tolerant
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import requests
 
 from detserve.errors import ServerFailed
-from detserve.serve.model_config import Serving
+from detserve.serve.model_config import Registration
 
 _MOST_WORKERS = 10_000
 """More than any model has."""
@@ -52,7 +52,7 @@ class Management:
         self.timeout = timeout
         self._registered: dict[str, str] = {}
 
-    def register(self, archive: str, name: str, serving: Serving) -> None:
+    def register(self, archive: str, name: str, serving: Registration) -> None:
         """Register an archive of the model store, by its file name, and start its workers.
 
         Returns before the workers are ready. Raises ServerFailed with TorchServe's reason when it refuses.

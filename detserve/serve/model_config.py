@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any, Self
 
 from detserve.errors import BadSpec
+from detserve.options import OPTIONS
 
 PACK_KEYS = (
     *("model", "weights", "sha256", "reader", "reader_weights", "backend", "size", "precision", "max_batch"),
-    *("calibration", "conf", "iou", "split", "detect"),
+    *("calibration", *(option.key for option in OPTIONS if option.packed)),
 )
 """The options of repack.py that the section `pack` may set."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Serving:
+class Registration:
     """The section `serve`: how a model is registered.
 
     workers: processes, 0 for one a core; batch_size: most pictures a worker is given at once; max_batch_delay: most
@@ -42,14 +43,14 @@ class Serving:
     @property
     def worker_count(self) -> int:
         """The number of workers, 0 resolved to the cores that this process may use."""
-        return self.workers or _cores()
+        return self.workers or cores()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """One model's YAML; pack: options of repack.py by name."""
 
-    serve: Serving = Serving()
+    serve: Registration = Registration()
     pack: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -62,8 +63,8 @@ class ModelConfig:
             return cls()
         try:
             sections = _section(yaml.safe_load(path.read_text("utf-8")), [f.name for f in fields(cls)])
-            serve = _section(sections.get("serve"), [f.name for f in fields(Serving)])
-            return cls(serve=Serving(**serve), pack=_section(sections.get("pack"), PACK_KEYS))
+            serve = _section(sections.get("serve"), [f.name for f in fields(Registration)])
+            return cls(serve=Registration(**serve), pack=_section(sections.get("pack"), PACK_KEYS))
         except (BadSpec, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
             raise BadSpec(f"{path.name}: {' '.join(str(error).split())}") from error
 
@@ -83,7 +84,8 @@ def _section(section: Any, known: list[str] | tuple[str, ...]) -> dict[str, Any]
     return section
 
 
-def _cores() -> int:
+def cores() -> int:
+    """The cores that this process may use: its affinity, and a container's limit."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:  # a container's limit (docker run --cpus 2), which the affinity does not show
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()

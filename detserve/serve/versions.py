@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detserve.errors import SetupError
+from detserve.places import RUN_DIR
 from detserve.serve.config import LOOPBACK
 from detserve.serve.management import Management
 
-RUN_DIR = Path(__file__).parents[2] / "run"
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "versions") -> int:
     """Change what is asked for, then list the versions → exit status."""
-    options = _parse(arguments)
+    options = _parse(arguments, prog)
     management = Management(options.management, options.run_dir)
     try:
         if options.default:
@@ -31,15 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name = f"{options.name}/{version['modelVersion']}"
             print(f"{name}: {ready} of {version['minWorkers']} workers ready, {waiting} requests wait{default}")
     except SetupError as error:
-        print(f"versions: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="versions", description="List the versions of a served model, or change them."
-    )
+def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=prog, description="List the versions of a served model, or change them.")
     add = parser.add_argument
     add("name", help="of the model")
     add(
@@ -51,7 +48,3 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--management", default=f"http://{LOOPBACK}:8081", metavar="URL", help="of the server (%(default)s)")
     add("--run-dir", type=Path, default=RUN_DIR, help="of the server, for its keys (run)")
     return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

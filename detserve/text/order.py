@@ -40,7 +40,7 @@ def lines(quads: Floats, step: float | None = None) -> list[NDArray[np.intp]]:
     return np.split(order, np.flatnonzero(is_first) + 1)
 
 
-def reading(quads: Floats, step: float | None = None) -> NDArray[np.intp]:
+def reading_order(quads: Floats, step: float | None = None) -> NDArray[np.intp]:
     """The indices of the quads in reading order: those of `lines`, one line after the other.
 
     Index everything that belongs to the quads with it, scores included (the reference leaves those behind).

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from detserve.engines.torch_device import TorchEngine
 from detserve.core.detections import Detections, Floats, Pixels
-from detserve.worker.detector import detector_spec
 from detserve.core.geometry import nms
 from detserve.core.letterbox import Letterbox
-from detserve.worker.cuda_nms import KEPT, OPEN, suppress
+from detserve.engines.base import detector_spec
+from detserve.engines.torch_device import TorchEngine
 from detserve.options import Options
+from detserve.worker.cuda_nms import KEPT, OPEN, suppress
 
 if TYPE_CHECKING:
     from detserve.engines.torch_device import Module
@@ -41,26 +41,27 @@ class CudaDetector:
         self.steps: dict[int, Callable[[Tensor, Tensor], Tensor]] = {}
         for n in batch_sizes(engine.chunk):
             step = _Step(engine.replica(), head)
-            self.steps[n] = _Graph(step, self.batch(n)) if engine.recordable else step
+            self.steps[n] = _Graph(step, self.canvases(n, self.spec.size)) if engine.recordable else step
 
-    def batch(self, n: int) -> Tensor:
-        """Room for n pictures on the device."""
-        width, height = self.spec.size
-        return torch.zeros(n, height, width, 3, dtype=torch.uint8, device=self.device)
+    def canvases(self, n: int, size: tuple[int, int]) -> Tensor:
+        """Room for n pictures of that (width, height) on the device."""
+        return torch.zeros(n, size[1], size[0], 3, dtype=torch.uint8, device=self.device)
 
     def draw(self, rgb: Pixels, letterbox: Letterbox, canvas: Tensor) -> None:
         """Upload a picture and letterbox it there, see `apply`."""
         with torch.inference_mode():
             apply(letterbox, torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device), canvas, self.spec.fill)
 
-    def infer(self, batch: Tensor, options: Sequence[Options]) -> Floats:
+    def infer(self, canvases: Tensor, options: Sequence[Options]) -> Floats:
         """Everything that the GPU does → a row a candidate, float32 [n, k, 6 + 2 points]: box, score, fate, points."""
-        thresholds = torch.tensor([(o.conf, o.iou) for o in options], dtype=torch.float32).to(self.device)
+        thresholds = torch.tensor([(o.conf_threshold, o.iou_threshold) for o in options], dtype=torch.float32).to(
+            self.device
+        )
         parts = []
         with torch.inference_mode():
-            for start in range(0, len(batch), self.engine.chunk):
+            for start in range(0, len(canvases), self.engine.chunk):
                 some = slice(start, start + self.engine.chunk)
-                parts.append(self._run(batch[some], thresholds[some]))
+                parts.append(self._run(canvases[some], thresholds[some]))
         return np.concatenate(parts)
 
     def _run(self, pixels: Tensor, thresholds: Tensor) -> Floats:
@@ -75,11 +76,11 @@ class CudaDetector:
 
     def found(self, raw: Floats, options: Sequence[Options]) -> list[Detections]:
         """The candidates that stay, and suppression here for a picture that the GPU left open."""
-        return [_detections(rows, picture.iou) for rows, picture in zip(raw, options, strict=True)]
+        return [_detections(rows, picture.iou_threshold) for rows, picture in zip(raw, options, strict=True)]
 
-    def maps(self, batch: Tensor, raw: Floats) -> dict[str, Floats]:
-        """The score maps, from a run of their own: they are for debugging, and stay on the GPU else."""
-        return self.spec.maps(self.engine(batch.cpu().numpy()))
+    def maps(self, canvases: Tensor, raw: Floats) -> dict[str, Floats]:
+        """The score maps, from a run of their own: a usual run leaves the network's outputs on the GPU."""
+        return self.spec.maps(self.engine(canvases.cpu().numpy()))
 
 
 def batch_sizes(most: int) -> list[int]:

@@ -27,11 +27,12 @@ MAX_PICTURES = 32
 """The most pictures of one request: a worker answers them one after the other, and keeps all the answers."""
 MAX_VALUES = 4096
 """The most values of one JSON body: parsed, small ones take twenty times the bytes that they had."""
-ROW_FIELDS = ("data", "image", "body")
+ROW_FIELDS = ("data", "image", "file", "body")
+"""Where a picture's bytes may stand in what TorchServe hands over; "body" is the body of a request without a form."""
 INSTANCE_FIELDS = ("data", "image", "image_bytes", "b64")
 NO_PICTURE = "no picture in the request; send its bytes as the body (curl -T FILE) or as the multipart field 'data'"
 
-Picture = tuple[bytes | bytearray, Mapping[str, Any]]
+EncodedPicture = tuple[bytes | bytearray, Mapping[str, Any]]
 """A picture's bytes and the fields that stand beside it, options among them."""
 
 
@@ -39,14 +40,14 @@ Picture = tuple[bytes | bytearray, Mapping[str, Any]]
 class Envelope(ABC):
     """One request: its pictures in their order, or what is wrong with each."""
 
-    pictures: Sequence[Picture | RequestError]
+    pictures: Sequence[EncodedPicture | RequestError]
 
     @abstractmethod
     def answer(self, contents: Sequence[Any], model: str, version: str) -> Any:
         """The body of the answer, from what is to be said of each picture: a list of objects, or an error's object."""
 
 
-class Bare(Envelope):
+class PlainBody(Envelope):
     """A picture's bytes by themselves; answered with its objects."""
 
     def answer(self, contents: Sequence[Any], model: str, version: str) -> bytes:
@@ -55,7 +56,7 @@ class Bare(Envelope):
 
 
 class V1(Envelope):
-    """KServe's first form, which is TensorFlow Serving's."""
+    """KServe's first form, which is TensorFlow Registration's."""
 
     def answer(self, contents: Sequence[Any], model: str, version: str) -> bytes:
         """JSON of the predictions."""
@@ -77,9 +78,11 @@ class V2(Envelope):
 
 
 @dataclass(frozen=True)
-class Unpacked(Envelope):
-    """A request that TorchServe's own envelope, `service_envelope` kserve or kservev2, took apart and will put
-    together: it wants a list, and each answer of v2 as a string."""
+class SplitByTorchServe(Envelope):
+    """A request that TorchServe's own envelope, `service_envelope` kserve or kservev2, has split into pictures.
+
+    It joins the answers itself: it takes a list, and each answer of v2 as a string.
+    """
 
     strings: bool
 
@@ -88,7 +91,7 @@ class Unpacked(Envelope):
         return [dumps(content).decode() for content in contents] if self.strings else list(contents)
 
 
-def opened(row: Mapping[str, Any]) -> Envelope:
+def of_row(row: Mapping[str, Any]) -> Envelope:
     """A request as TorchServe hands it over: its body under "body" or "data", multipart fields by their names."""
     body = next((row[name] for name in ROW_FIELDS if name in row), None)
     try:
@@ -96,10 +99,10 @@ def opened(row: Mapping[str, Any]) -> Envelope:
         if isinstance(body, Mapping) or (isinstance(body, bytes | bytearray) and body[:64].lstrip()[:1] == b"{"):
             return parse(body)
     except RequestError as error:
-        return Bare([error.bare()])
+        return PlainBody([error.without_traceback()])
     if not isinstance(body, bytes | bytearray):
-        return Bare([BadPicture(NO_PICTURE)])
-    return Bare([(body, row)])
+        return PlainBody([BadPicture(NO_PICTURE)])
+    return PlainBody([(body, row)])
 
 
 def parse(body: bytes | bytearray | Mapping[str, Any]) -> Envelope:
@@ -120,12 +123,12 @@ def parse(body: bytes | bytearray | Mapping[str, Any]) -> Envelope:
     )
 
 
-def unpacked(rows: Sequence[Any], v2: bool) -> Unpacked:
+def of_split_rows(rows: Sequence[Any], v2: bool) -> SplitByTorchServe:
     """What TorchServe's own envelope hands over: instances, or inputs of which it leaves the first datum."""
     if len(rows) > MAX_PICTURES:
-        return Unpacked([_too_many(len(rows))] * len(rows), v2)
+        return SplitByTorchServe([_too_many(len(rows))] * len(rows), v2)
     pictures = [_picture(row.get("data"), _parameters(row)) if v2 else _instance(row) for row in rows]
-    return Unpacked(pictures, v2)
+    return SplitByTorchServe(pictures, v2)
 
 
 def _load(body: bytes | bytearray) -> Mapping[str, Any]:
@@ -153,12 +156,12 @@ def _too_many(count: int) -> TooManyPictures:
     )
 
 
-def _instance(instance: Any) -> Picture | RequestError:
+def _instance(instance: Any) -> EncodedPicture | RequestError:
     fields = instance if isinstance(instance, Mapping) else {"data": instance}
     return _picture(next((fields[name] for name in INSTANCE_FIELDS if name in fields), None), fields)
 
 
-def _tensor(tensor: Any, shared: Mapping[str, Any]) -> list[Picture | RequestError]:
+def _tensor(tensor: Any, shared: Mapping[str, Any]) -> list[EncodedPicture | RequestError]:
     """The pictures of one input of v2."""
     if not isinstance(tensor, Mapping) or tensor.get("datatype") != "BYTES" or not isinstance(tensor.get("data"), list):
         raise BadRequest("an input wants the datatype 'BYTES' and, as data, a flat list of pictures in base64")
@@ -175,7 +178,7 @@ def _parameters(holder: Mapping[str, Any]) -> Mapping[str, Any]:
     return parameters if isinstance(parameters, Mapping) else {}
 
 
-def _picture(encoded: Any, fields: Mapping[str, Any]) -> Picture | RequestError:
+def _picture(encoded: Any, fields: Mapping[str, Any]) -> EncodedPicture | RequestError:
     if isinstance(encoded, Mapping):  # {"image": {"b64": "…"}}
         encoded = encoded.get("b64")
     if not isinstance(encoded, str):

@@ -1,4 +1,4 @@
-"""The handler base: the only module that knows TorchServe, and no other part of it than its handler's context.
+"""Handler: what TorchServe calls in each worker. Of TorchServe it knows the context that a handler is given.
 
 At the top it imports nothing but the standard library, because TorchServe hides an ImportError of a handler's
 module behind one of its own. What a worker needs is imported in `initialize`, where a missing package is named.
@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from detserve.worker.envelope import Envelope, Picture
     from detserve.errors import RequestError
-    from detserve.worker.pipeline import Item, Pipeline, Result
+    from detserve.worker.envelope import EncodedPicture, Envelope
+    from detserve.worker.pipeline import Item, Result
 
-PART = 32
-"""The most pictures that lie on one batch at a time."""
+MAX_BATCH = 32
+"""The most pictures that go through the pipeline at a time."""
 THREADS_VARIABLE = "DETSERVE_THREADS"
 
 
@@ -41,15 +41,16 @@ class PictureHandler:
             raise RuntimeError(f"{context.model_name} cannot be loaded: {error}") from error
 
     def _initialize(self, context: Any) -> None:
-        from detserve.engines.base import Device
-        from detserve.worker.metrics import WorkerMetrics
         from detserve.archives.recipe import Recipe
+        from detserve.engines.base import Device
+        from detserve.worker.loading import load_pipeline
+        from detserve.worker.metrics import WorkerMetrics
 
         properties = context.system_properties
         device = Device(threads=int(os.environ.get(THREADS_VARIABLE, "1")), gpu=properties.get("gpu_id"))
         recipe = Recipe.of_archive(context.model_yaml_config)
         self.defaults = recipe.options
-        self.pipeline: Pipeline = recipe.pipeline(Path(properties["model_dir"]), device)
+        self.pipeline = load_pipeline(recipe, Path(properties["model_dir"]), device)
         self.model = context.model_name, context.manifest["model"]["modelVersion"]
         self.headers = {"content-type": "application/json", "X-Model": "/".join(self.model)}
         self.metrics = WorkerMetrics(context)
@@ -63,22 +64,22 @@ class PictureHandler:
 
         if rows == [{}] and context.get_request_header(0, "describe") == "True":
             return [b'{"pid": %d}' % os.getpid()]  # GET /models/NAME?customized=true: see Management.retire
-        taken_apart = self._taken_apart(rows, context)
-        requests = [taken_apart] if taken_apart else [envelope.opened(row) for row in rows]
+        split = self._split_by_torchserve(rows, context)
+        requests = [split] if split else [envelope.of_row(row) for row in rows]
         items = [
             self._item(picture, context.get_all_request_header(i))
             for i, request in enumerate(requests)
             for picture in request.pictures
         ]
-        results = iter(self._run_in_parts(items))
+        results = iter(self._run_in_batches(items))
         answers = []
         for i, request in enumerate(requests):
             own = [next(results) for _ in request.pictures]
             self._set_headers(context, i, own)
             answers.append(request.answer([content(result) for result in own], *self.model))
-        return answers[0] if taken_apart else answers
+        return answers[0] if split else answers
 
-    def _taken_apart(self, rows: Sequence[Any], context: Any) -> Envelope | None:
+    def _split_by_torchserve(self, rows: Sequence[Any], context: Any) -> Envelope | None:
         """The one request whose pictures the rows are, where TorchServe's own envelope stands in between.
 
         Its v2 says so. Its v1 does not: what TorchServe itself hands over has bytes in it, or a body.
@@ -86,14 +87,14 @@ class PictureHandler:
         from detserve.worker import envelope
 
         if hasattr(context, "input_names"):
-            return envelope.unpacked(rows, v2=True)
+            return envelope.of_split_rows(rows, v2=True)
         row = rows[0]
         plain = isinstance(row, Mapping) and (
             "body" in row or any(isinstance(v, bytes | bytearray) for v in row.values())
         )
-        return None if plain or len(context.request_processor) > 1 else envelope.unpacked(rows, v2=False)
+        return None if plain or len(context.request_processor) > 1 else envelope.of_split_rows(rows, v2=False)
 
-    def _item(self, picture: Picture | RequestError, headers: Mapping[str, Any]) -> Item | RequestError:
+    def _item(self, picture: EncodedPicture | RequestError, headers: Mapping[str, Any]) -> Item | RequestError:
         from detserve.errors import RequestError
         from detserve.options import Options
 
@@ -103,15 +104,15 @@ class PictureHandler:
         try:
             return data, Options.parse({**headers, **fields}, self.pipeline.spec, self.defaults)
         except RequestError as error:
-            return error.bare()
+            return error.without_traceback()
 
-    def _run_in_parts(self, items: Sequence[Item | RequestError]) -> list[Result]:
-        """The results, of at most PART pictures at a time: several requests of many pictures may come in one batch."""
+    def _run_in_batches(self, items: Sequence[Item | RequestError]) -> list[Result]:
+        """The results, of at most MAX_BATCH pictures at a time: several requests of many pictures may come at once."""
         results: list[Result] = []
-        for start in range(0, len(items), PART):
-            part = self._run(items[start : start + PART])
-            self.metrics.observe(part)
-            results += part
+        for start in range(0, len(items), MAX_BATCH):
+            batch = self._run(items[start : start + MAX_BATCH])
+            self.metrics.observe(batch)
+            results += batch
         return results
 
     def _run(self, items: Sequence[Item | RequestError]) -> list[Result]:

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Generic
 
 import numpy as np
 
-from detserve.engines.base import Engine
-from detserve.core.detections import Detections, Floats
-from detserve.worker.detector import Detector, detector_spec
-from detserve.errors import RequestError
-from detserve.core.geometry import nms
-from detserve.pictures.decode import decode
+from detserve.core.detections import Detections, Floats, Pixels
 from detserve.core.letterbox import Letterbox
+from detserve.errors import RequestError
 from detserve.options import Options
-from detserve.models.spec import DetectorSpec
-from detserve.text.order import reading
-
-if TYPE_CHECKING:
-    from detserve.worker.reader import Reader
+from detserve.pictures.decode import decode
+from detserve.text.order import reading_order
+from detserve.worker.detector import Canvases, Detector, Raw
+from detserve.worker.reader import Reader
 
 Item = tuple[bytes | bytearray, Options]
 """One request: the picture's bytes and its options."""
@@ -50,131 +45,109 @@ class Result:
     maps: Mapping[str, Floats] | None = None
 
 
-class Pipeline(Protocol):
-    """Pictures in, detections out."""
+@dataclass(frozen=True)
+class _Placed:
+    """A picture that lies on a canvas of its batch.
 
-    spec: DetectorSpec
+    rgb: its pixels, uint8 [h, w, 3], where they are still needed; decode_ms: how long it took to get there.
+    """
+
+    letterbox: Letterbox
+    options: Options
+    decode_ms: float
+    rgb: Pixels | None
+
+
+class Pipeline(Generic[Canvases, Raw]):
+    """Pictures in, detections out: decoded, letterboxed, inferred, suppressed, and read where there is a reader.
+
+    max_pixels: larger pictures are refused; reduced_decode: whether a JPEG much larger than the input is decoded at a
+    fraction of its size. What is read is cut out of the whole picture, so that a reader wants it whole.
+    """
+
+    def __init__(
+        self,
+        detector: Detector[Canvases, Raw],
+        max_pixels: int,
+        reduced_decode: bool = True,
+        reader: Reader | None = None,
+    ) -> None:
+        self.detector, self.spec = detector, detector.spec
+        self.reader = reader
+        self.max_pixels = max_pixels
+        self.reduced_decode = reduced_decode and reader is None
 
     def __call__(self, items: Sequence[Item | RequestError]) -> list[Result]:
         """Run a batch of requests → one result each, in the same order.
 
         A request that is an error already, or whose picture cannot be decoded, gives that error as its result and
-        leaves the others alone.
+        leaves the others alone. Inputs of one size go through the engine together, others one by one.
         """
+        if not self.spec.dynamic:
+            return self._run(items)
+        return [result for item in items for result in self._run([item])]
 
-
-@dataclass(frozen=True)
-class _Placed:
-    """A picture that lies on the batch: where, what was asked of it, and how long its decode took."""
-
-    letterbox: Letterbox
-    options: Options
-    decode_ms: float
-
-
-class BatchPipeline:
-    """Inputs of one size: the pictures of a batch go through the engine together."""
-
-    def __init__(self, detector: Detector, max_pixels: int, reduced_decode: bool = True) -> None:
-        self.detector, self.spec = detector, detector.spec
-        self.max_pixels = max_pixels
-        self.enough = _inner_size(self.spec) if reduced_decode else None
-
-    def __call__(self, items: Sequence[Item | RequestError]) -> list[Result]:
+    def _run(self, items: Sequence[Item | RequestError]) -> list[Result]:
         """Decode and letterbox each picture, infer all, finish each."""
-        batch = self.detector.batch(len(items))
-        placed: list[_Placed | Result] = []
-        count = 0
+        canvases: Canvases | None = None
+        entries: list[_Placed | Result] = []
+        placed: list[_Placed] = []
         for item in items:
-            # One decoded picture at a time: a batch of large ones would not fit the memory.
-            entry = Result(item) if isinstance(item, RequestError) else self._place(item, batch[count])
-            count += isinstance(entry, _Placed)
-            placed.append(entry)
-        results = iter(self._detect(batch[:count], [entry for entry in placed if isinstance(entry, _Placed)]))
-        return [next(results) if isinstance(entry, _Placed) else entry for entry in placed]
+            if isinstance(item, RequestError):
+                entries.append(Result(item))
+                continue
+            data, options = item
+            start = time.perf_counter()
+            try:
+                image = decode(data, self.max_pixels, self._size_on_canvas if self.reduced_decode else None)
+            except RequestError as error:
+                entries.append(Result(error.without_traceback(), timings=Timings(decode=_ms_since(start))))
+                continue
+            letterbox = self.spec.letterbox(image.size)
+            if canvases is None:
+                canvases = self.detector.canvases(len(items), letterbox.canvas)
+            self.detector.draw(image.rgb, letterbox, canvases[len(placed)])
+            # Without a reader one decoded picture at a time: a batch of large ones would not fit the memory.
+            placed.append(_Placed(letterbox, options, _ms_since(start), image.rgb if self.reader else None))
+            entries.append(placed[-1])
+        results = iter(self._detect(canvases[: len(placed)], placed) if canvases is not None else ())
+        return [next(results) if isinstance(entry, _Placed) else entry for entry in entries]
 
-    def _place(self, item: Item, canvas: Any) -> _Placed | Result:
-        data, options = item
-        start = time.perf_counter()
-        try:
-            image = decode(data, self.max_pixels, self.enough)
-        except RequestError as error:
-            return Result(error.bare(), timings=Timings(decode=_ms_since(start)))
-        letterbox = self.spec.letterbox(image.size)
-        self.detector.draw(image.rgb, letterbox, canvas)
-        return _Placed(letterbox, options, _ms_since(start))
+    def _size_on_canvas(self, picture: tuple[int, int]) -> tuple[int, int]:
+        return self.spec.letterbox(picture).inner
 
-    def _detect(self, batch: Any, placed: list[_Placed]) -> list[Result]:
-        if not placed:
-            return []
+    def _detect(self, canvases: Canvases, placed: Sequence[_Placed]) -> list[Result]:
+        """What is on the canvases, and what it says, in pixels of the upright pictures."""
         options = [picture.options for picture in placed]
-        start = time.perf_counter()
-        raw = self.detector.infer(batch, options)
-        infer_ms = _ms_since(start)
-        start = time.perf_counter()
-        found = [
-            _finish(d, p.letterbox, p.options) for d, p in zip(self.detector.found(raw, options), placed, strict=True)
-        ]
-        post_ms = _ms_since(start)
-        maps = self.detector.maps(batch, raw) if any(picture.maps for picture in options) else {}
+        if self.spec.dynamic and options[0].detect == "off":
+            found, infer_ms, post_ms, maps = [_whole(placed[0].letterbox.picture)], 0.0, 0.0, None
+        else:
+            start = time.perf_counter()
+            raw = self.detector.infer(canvases, options)
+            infer_ms = _ms_since(start)
+            start = time.perf_counter()
+            suppressed = self.detector.found(raw, options)
+            found = [_finish(each, picture) for each, picture in zip(suppressed, placed, strict=True)]
+            post_ms = _ms_since(start)
+            maps = self.detector.maps(canvases, raw) if any(each.maps == "on" for each in options) else None
+        if self.reader:
+            start = time.perf_counter()
+            found = [_read(self.reader, each, picture) for each, picture in zip(found, placed, strict=True)]
+            infer_ms += _ms_since(start)
         return [
             Result(
                 detections,
                 picture.letterbox.picture,
                 Timings(picture.decode_ms, infer_ms, post_ms),
-                _maps(maps, i, picture.letterbox) if picture.options.maps else None,
+                _maps_of(maps, i, picture.letterbox) if maps is not None and picture.options.maps == "on" else None,
             )
             for i, (detections, picture) in enumerate(zip(found, placed, strict=True))
         ]
 
 
-class ReadingPipeline:
-    """Inputs of a size for each picture: one after the other, text found, put in reading order, and read."""
-
-    def __init__(self, detector: Engine, reader: Reader | None, max_pixels: int, reduced_decode: bool = True) -> None:
-        self.engine, self.spec = detector, detector_spec(detector)
-        self.reader = reader
-        self.max_pixels = max_pixels
-        # What is read is cut out of the whole picture.
-        self.enough = _inner_size(self.spec) if reduced_decode and not reader else None
-
-    def __call__(self, items: Sequence[Item | RequestError]) -> list[Result]:
-        """Each request by itself."""
-        return [Result(item) if isinstance(item, RequestError) else self._one(*item) for item in items]
-
-    def _one(self, data: bytes | bytearray, options: Options) -> Result:
-        start = time.perf_counter()
-        try:
-            image = decode(data, self.max_pixels, self.enough)
-        except RequestError as error:
-            return Result(error.bare(), timings=Timings(decode=_ms_since(start)))
-        letterbox = self.spec.letterbox(image.size)
-        canvas = letterbox.laid(image.rgb, self.spec.fill)[None]
-        decode_ms = _ms_since(start)
-        start = time.perf_counter()
-        outputs = self.engine(canvas) if options.detect else {}
-        infer_ms = _ms_since(start)
-        start = time.perf_counter()
-        if options.detect:
-            (candidates,) = self.spec.decode(outputs, [options.conf])
-            found = _finish(candidates[nms(candidates.boxes, candidates.scores, options.iou)], letterbox, options)
-        else:
-            found = _whole(image.size)
-        post_ms = _ms_since(start)
-        if self.reader and found.quads is not None:
-            start = time.perf_counter()
-            found = self.reader(image.rgb, found[reading(found.quads)], options.split_words)
-            infer_ms += _ms_since(start)
-        maps = _maps(self.spec.maps(outputs), 0, letterbox) if options.maps and options.detect else None
-        return Result(found, image.size, Timings(decode_ms, infer_ms, post_ms), maps)
-
-
-def _inner_size(spec: DetectorSpec) -> Callable[[tuple[int, int]], tuple[int, int]]:
-    return lambda picture: spec.letterbox(picture).inner
-
-
-def _finish(found: Detections, letterbox: Letterbox, options: Options) -> Detections:
+def _finish(found: Detections, picture: _Placed) -> Detections:
     """What was found, in letterbox pixels → what is answered, in pixels of the upright picture, best first."""
+    letterbox, options = picture.letterbox, picture.options
     found = letterbox.invert_detections(found)
     side = (found.boxes[:, 2:] - found.boxes[:, :2]).min(axis=1)
     # A box that lies in the padding alone is clipped to nothing: drop it whatever was asked.
@@ -182,7 +155,15 @@ def _finish(found: Detections, letterbox: Letterbox, options: Options) -> Detect
     return found[large_enough][: options.max_detections]
 
 
-def _maps(maps: Mapping[str, Floats], i: int, letterbox: Letterbox) -> dict[str, Floats]:
+def _read(reader: Reader, found: Detections, picture: _Placed) -> Detections:
+    """What was found, in reading order and with its texts."""
+    if found.quads is None:
+        return found
+    assert picture.rgb is not None, "a pipeline with a reader keeps the pixels"
+    return reader(picture.rgb, found[reading_order(found.quads)], picture.options.split == "words")
+
+
+def _maps_of(maps: Mapping[str, Floats], i: int, letterbox: Letterbox) -> dict[str, Floats]:
     """The score maps of picture i of a batch, the padding cut off."""
     return {name: letterbox.cut(values[i]) for name, values in maps.items()}
 

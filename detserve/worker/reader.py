@@ -1,4 +1,4 @@
-"""Reading: from the quads of a page to what they say, in batches sorted by width."""
+"""Reader: from the quads of a page to what they say, in batches sorted by width."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from detserve.engines.base import Engine
 from detserve.core.detections import Detections, Floats, Pixels
+from detserve.engines.base import Engine
 from detserve.models.spec import ReaderSpec
 from detserve.text.crops import crop, cut
 from detserve.text.ctc import Line, words
@@ -18,7 +18,7 @@ UNSURE = 0.8
 
 
 @dataclass(frozen=True)
-class Read:
+class ReadLine:
     """What a line says, and over how many of the recogniser's steps it lies."""
 
     line: Line
@@ -53,9 +53,9 @@ class Reader:
         reads = [reads[i] for i in rows]
         return _split(found, reads) if split_words else _with_texts(found, [read.line for read in reads])
 
-    def read(self, texts: Sequence[Pixels]) -> list[Read]:
+    def read(self, texts: Sequence[Pixels]) -> list[ReadLine]:
         """Upright pictures of one line each, uint8 [h, w, 3] → what they say, in the same order."""
-        reads: dict[int, Read] = {}
+        reads: dict[int, ReadLine] = {}
         widths = [self.spec.width(text.shape[1] / text.shape[0]) for text in texts]
         by_width = sorted(range(len(texts)), key=widths.__getitem__)
         for start in range(0, len(texts), self.engine.chunk):
@@ -65,7 +65,7 @@ class Reader:
             outputs = self.engine(np.stack([canvas for canvas, _ in placed]))
             steps = next(iter(outputs.values())).shape[1]
             for i, line, (_, filled) in zip(rows, self.spec.read(outputs), placed, strict=True):
-                reads[i] = Read(line, steps * filled / width)
+                reads[i] = ReadLine(line, steps * filled / width)
         return [reads[i] for i in range(len(texts))]
 
 
@@ -74,7 +74,7 @@ def _with_texts(found: Detections, lines: Sequence[Line]) -> Detections:
     return replace(found, texts=tuple(line.text for line in lines), text_scores=confidences)
 
 
-def _split(found: Detections, reads: Sequence[Read]) -> Detections:
+def _split(found: Detections, reads: Sequence[ReadLine]) -> Detections:
     """One detection a word."""
     assert found.quads is not None
     parts = [words(read.line, read.steps) for read in reads]

@@ -13,20 +13,23 @@ from pathlib import Path
 
 import pytest
 
-import repack
 from detserve.archives.archive import SUMS, sums, write_zip
+from detserve.archives.checksums import sha256_of, sum_beside
+from detserve.archives.verify import verify
 from detserve.errors import BadArchive
-from detserve.archives.verify import sha256_of, sum_beside, verify
-from detserve.pack.packer import ModelOrder, Order, pack
+from detserve.pack import command as repack
+from detserve.pack.packer import ModelChoice, PackRequest, pack
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive as repack.py makes it."""
     folder = tmp_path_factory.mktemp("packed")
-    return pack(Order(name="fd1", detect=ModelOrder(model="centerface", settings={"size": (64, 64)}), out=folder))
+    return pack(
+        PackRequest(name="fd1", detect=ModelChoice(model="centerface", settings={"size": (64, 64)}), out=folder)
+    )
 
 
 @pytest.fixture
@@ -101,8 +104,8 @@ def test_added_missing_and_changed_files_are_named(mar: Path) -> None:
     assert "os.py is not listed" in refused(mar)
     rewrite(mar, {name: content for name, content in files.items() if name != "detserve/errors.py"})
     assert "detserve/errors.py is missing" in refused(mar)
-    rewrite(mar, {**files, "face.py": files["face.py"] + b"import evil\n"})
-    assert "face.py differs" in refused(mar)
+    rewrite(mar, {**files, "picture_handler.py": files["picture_handler.py"] + b"import evil\n"})
+    assert "picture_handler.py differs" in refused(mar)
     rewrite(mar, {name: content for name, content in files.items() if name != SUMS})
     assert f"has no {SUMS}" in refused(mar)
     rewrite(mar, {**files, SUMS: b"\xff\n"})

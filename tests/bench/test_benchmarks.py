@@ -12,9 +12,10 @@ from benchmarks import ceiling, compare, plain_archives, precision
 from benchmarks.faces import Labelled, average_precision, mosaic
 from benchmarks.pages import page
 from detserve import models
+from detserve.engines import sources
 from detserve.engines.calibration import Calibration
-from detserve.pictures.decode import decode
 from detserve.pack.weights import locate
+from detserve.pictures.decode import decode
 
 
 def test_the_load_generator_drives_an_empty_server_at_several_times_a_real_ones_rate() -> None:
@@ -126,7 +127,7 @@ def test_precisions_are_compared_on_the_same_pictures(
     spec = models.find("centerface").override(size=(128, 128))
     pixels = cv2.imdecode(np.frombuffer(astronaut, np.uint8), cv2.IMREAD_COLOR)
     picture = Labelled(np.asarray(pixels, np.uint8), np.array([[225.0, 128.0]]))
-    source = spec.source(locate(spec.weights.origin))
+    source = sources.of(spec, locate(spec.weights.origin))
     table = precision.rows(source, [picture, picture.mirrored()], Calibration.of([str(portraits)]))
     assert [row[:3] for row in table] == [["128x128", name, "100.00"] for name in ("fp32", "bf16", "int8")]
     assert float(table[2][4]) < float(table[0][4]) / 2

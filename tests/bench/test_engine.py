@@ -7,24 +7,24 @@ from pathlib import Path
 import pytest
 
 from detserve.bench.engine import EngineTarget, packed, rebuilt
-from detserve.bench.metrics import Summary
 from detserve.bench.pacer import Closed
 from detserve.bench.runner import Runner, Timing
-from detserve.bench.target import Answer
+from detserve.bench.summary import Summary
+from detserve.bench.target import Reply
 from detserve.errors import BadArchive, BadWeights
-from detserve.pack.packer import ModelOrder, Order, pack
+from detserve.pack.packer import ModelChoice, PackRequest, pack
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    order = Order(
-        name="fd1", detect=ModelOrder(model="centerface"), out=tmp_path_factory.mktemp("store"), backend="eager"
+    order = PackRequest(
+        name="fd1", detect=ModelChoice(model="centerface"), out=tmp_path_factory.mktemp("store"), backend="eager"
     )
     return pack(order)
 
 
-def answers(target: EngineTarget, *pictures: bytes) -> list[Answer]:
-    async def run() -> list[Answer]:
+def answers(target: EngineTarget, *pictures: bytes) -> list[Reply]:
+    async def run() -> list[Reply]:
         async with target.open() as attack:
             return await asyncio.gather(*map(attack, pictures))
 

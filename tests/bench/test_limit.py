@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detserve.bench.limit import find_limit, holds
-from detserve.bench.metrics import Hit, Run, Summary
 from detserve.bench.pacer import Closed, Load, Open
 from detserve.bench.runner import Runner, Timing
+from detserve.bench.summary import Hit, Run, Summary
 from detserve.bench.target import HttpTarget
 
 

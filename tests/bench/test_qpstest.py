@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import qpstest
+from detserve.bench import command as qpstest
 
 QUICK = ["--warmup", "0", "--duration", "0.4", "--processes", "1", "--pictures"]
 
@@ -69,7 +69,7 @@ def test_a_first_answer_that_is_an_error_is_shown(
 def test_an_answer_is_drawn(
     fake_server, tmp_path: Path, astronaut: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(qpstest, "ROOT", tmp_path)
+    monkeypatch.setattr(qpstest, "RESULTS", tmp_path / "result")
     (tmp_path / "face.png").write_bytes(astronaut)
     assert (
         qpstest.main(["--vis", "1", "--concurrency", "1", *at(fake_server()), *QUICK, str(tmp_path / "face.png")]) == 0

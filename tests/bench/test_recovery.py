@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from benchmarks import recovery
-from detserve.bench.metrics import Hit, Run
 from detserve.bench.pacer import Open, Surge
 from detserve.bench.runner import Runner
+from detserve.bench.summary import Hit, Run
 from detserve.bench.target import HttpTarget
 from tests.bench.conftest import FakeServer
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detserve.bench import plot, report
-from detserve.bench.metrics import Summary
 from detserve.bench.pacer import Closed, Open
+from detserve.bench.summary import Summary
 
 GOOD = Summary(Closed(4), 10.0, 1234, 123.4, 5.0, 8.0, 21.5, 99.9, {}, 0.12, {"decode": 1.5})
 BAD = Summary(Open(2000), 10.0, 20, 0.0, errors={"503": 12, "no connection": 8})

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from detserve.bench.metrics import Summary, settled
 from detserve.bench.pacer import Closed, Open
 from detserve.bench.runner import Runner, Timing
+from detserve.bench.summary import Summary, settled
 from detserve.bench.target import HttpTarget
 from detserve.errors import SetupError
 

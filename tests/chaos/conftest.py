@@ -10,7 +10,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from detserve.pack.packer import ModelOrder, Order, pack
+from detserve.pack.packer import ModelChoice, PackRequest, pack
 from tests.e2e.server import Server, serving
 
 WORKERS = 2
@@ -22,7 +22,7 @@ BATCH = 2
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model store with fd1 as `make serve` packs it."""
     folder = tmp_path_factory.mktemp("store")
-    pack(Order(name="fd1", detect=ModelOrder(model="centerface"), out=folder))
+    pack(PackRequest(name="fd1", detect=ModelChoice(model="centerface"), out=folder))
     return folder
 
 

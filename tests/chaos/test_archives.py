@@ -11,15 +11,15 @@ import pytest
 import requests
 
 from detserve.errors import ServerFailed
-from detserve.serve.model_config import Serving
 from detserve.serve.management import Management
+from detserve.serve.model_config import Registration
 from tests.chaos.conftest import WORKERS, at_full_strength, until
 from tests.chaos.load import Load, hit_once
 from tests.chaos.tally import Tally
 from tests.e2e.server import Server
 
 FLIPS = [pytest.param(6, id="short"), pytest.param(40, id="long", marks=pytest.mark.slow)]
-ONE_WORKER = Serving(workers=1)
+ONE_WORKER = Registration(workers=1)
 
 
 def try_out(server: Server, archive: str, photo: bytes) -> str:
@@ -72,7 +72,8 @@ def test_a_handler_that_cannot_be_imported_is_told_by_its_cause(server: Server, 
         for info in good.infolist():
             content = good.read(info)
             torn.writestr(
-                info, b"import package_that_is_nowhere\n" + content if info.filename == "face.py" else content
+                info,
+                b"import package_that_is_nowhere\n" + content if info.filename == "picture_handler.py" else content,
             )
     with Load(server.port, "fd1", [photo], callers=2, think=0.1) as load:
         told = try_out(server, "torn.mar", photo)

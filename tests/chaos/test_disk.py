@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from detserve.archives import archive
-from detserve.errors import BadArchive
 from detserve.archives.recipe import Recipe
+from detserve.errors import BadArchive
 from tests.archives.test_archive import RECIPE
 
 ROOT = Path(__file__).parents[2]

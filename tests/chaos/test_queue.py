@@ -10,7 +10,7 @@ from statistics import median
 
 import pytest
 
-from detserve.serve.config import CONFIG_DIR
+from detserve.places import CONFIG_DIR
 from tests.chaos.conftest import BATCH, WORKERS, until
 from tests.chaos.load import Caller, hit_once
 from tests.chaos.tally import Hit, Tally

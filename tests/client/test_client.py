@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
-import client
-from detserve.client import drawing
-from detserve.client import pictures
+from detserve.client import command as client
+from detserve.client import drawing, results
 from detserve.client.answer import Answer, Failure, parse
 from detserve.errors import SetupError
 from detserve.pictures.decode import decode
+from detserve.pictures.files import find
 from tests.client.test_transport import GOOD, error, http_server
 
 FACE = {"xywh_ratio": [0.5, 0.5, 0.4, 0.4], "conf": 0.9}
@@ -38,12 +38,12 @@ def touch(folder: Path, *names: str) -> list[Path]:
 def test_a_folder_stands_for_its_pictures_sorted_and_for_nothing_below(tmp_path: Path) -> None:
     touch(tmp_path, "b.jpg", "notes.txt", "deeper/d.jpg", "folder.jpg/e.txt", "._b.jpg")
     wanted = touch(tmp_path, "a.PNG", "c.webp", "d.tif", "e.gif", "f.jpeg", "g.bmp", "h.tiff")
-    assert pictures.find([str(tmp_path)]) == sorted([*wanted, tmp_path / "b.jpg"])
+    assert find([str(tmp_path)]) == sorted([*wanted, tmp_path / "b.jpg"])
 
 
 def test_files_are_taken_whatever_their_names_and_each_once(tmp_path: Path) -> None:
     odd, one, two = touch(tmp_path, "[1] scan", "1.jpg", "2.jpg")
-    assert pictures.find([str(odd), str(two), str(tmp_path / "*.jpg"), str(tmp_path)]) == [odd, two, one]
+    assert find([str(odd), str(two), str(tmp_path / "*.jpg"), str(tmp_path)]) == [odd, two, one]
 
 
 def test_what_holds_no_picture_is_said(tmp_path: Path) -> None:
@@ -51,12 +51,12 @@ def test_what_holds_no_picture_is_said(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for source in ("empty", "*.png", "absent.jpg", "nowhere.jpg", "*.jpg"):
         with pytest.raises(SetupError, match="no picture at"):
-            pictures.find([str(tmp_path / source)])
+            find([str(tmp_path / source)])
 
 
 def test_no_two_results_have_one_name() -> None:
     paths = [Path("a/1.jpg"), Path("b/1.jpg"), Path("b/1-2.png"), Path("A/1.png"), Path("X.jpg"), Path("x.jpg")]
-    assert pictures.names(paths) == ["1", "1-2", "1-2-2", "1-3", "X", "x-2"]
+    assert results.names(paths) == ["1", "1-2", "1-2-2", "1-3", "X", "x-2"]
 
 
 # Answers

@@ -17,7 +17,8 @@ import pytest
 
 from detserve.client import grpc as grpc_client
 from detserve.client import transport
-from detserve.client.answer import NO_CONNECTION, TIMEOUT, Answer, Failure
+from detserve.client.answer import Answer, Failure
+from detserve.client.status import NO_CONNECTION, TIMEOUT
 
 FACE = {"xywh_ratio": [0.5, 0.5, 0.4, 0.4], "conf": 0.9}
 

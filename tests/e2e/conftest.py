@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from detserve.pack.packer import ModelOrder, Order, pack
+from detserve.pack.packer import ModelChoice, PackRequest, pack
 from tests.e2e.server import Server, serving
 
 
@@ -15,11 +15,11 @@ from tests.e2e.server import Server, serving
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model store with fd1, td1 and ocr1 as `make serve` packs them, and fd640, faces at 640 pixels."""
     folder = tmp_path_factory.mktemp("store")
-    pack(Order(name="fd1", detect=ModelOrder(model="centerface"), out=folder))
-    pack(Order(name="fd640", detect=ModelOrder(model="centerface", settings={"size": (640, 640)}), out=folder))
-    detector = ModelOrder(model="ppocrv6-small-det")
-    pack(Order(name="td1", detect=detector, out=folder))
-    pack(Order(name="ocr1", detect=detector, read=ModelOrder(model="ppocrv6-small-rec"), out=folder))
+    pack(PackRequest(name="fd1", detect=ModelChoice(model="centerface"), out=folder))
+    pack(PackRequest(name="fd640", detect=ModelChoice(model="centerface", settings={"size": (640, 640)}), out=folder))
+    detector = ModelChoice(model="ppocrv6-small-det")
+    pack(PackRequest(name="td1", detect=detector, out=folder))
+    pack(PackRequest(name="ocr1", detect=detector, read=ModelChoice(model="ppocrv6-small-rec"), out=folder))
     return folder
 
 

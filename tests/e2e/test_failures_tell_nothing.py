@@ -19,7 +19,7 @@ import requests
 
 import detserve
 from detserve.client import grpc as grpc_client
-from detserve.pack.packer import ModelOrder, Order, pack
+from detserve.pack.packer import ModelChoice, PackRequest, pack
 from tests.e2e.own_model import POISON, STUMBLE
 from tests.e2e.server import Server
 
@@ -39,7 +39,7 @@ def failing(server: Server) -> Iterator[str]:
     """The name of a model that fails when it is asked to."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(Path(__file__).parent)
-        pack(Order(name="failing", detect=ModelOrder(model="own_model:Spec"), out=server.store))
+        pack(PackRequest(name="failing", detect=ModelChoice(model="own_model:Spec"), out=server.store))
     query = "url=failing.mar&initial_workers=1&synchronous=true"
     assert requests.post(f"{server.management}/models?{query}", timeout=60).status_code == 200
     yield "failing"

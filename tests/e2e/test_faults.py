@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from detserve.pack.packer import ModelOrder, Order, pack
+from detserve.pack.packer import ModelChoice, PackRequest, pack
 from tests.e2e.own_model import POISON, STUMBLE
 from tests.e2e.server import Server, port_options
 
@@ -27,7 +27,7 @@ def _own_module_on_the_path() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def stumbling(server: Server) -> Iterator[str]:
     """The name of a served model of the user's own, in batches of four."""
-    pack(Order(name="own", detect=ModelOrder(model="own_model:Spec"), out=server.store))
+    pack(PackRequest(name="own", detect=ModelChoice(model="own_model:Spec"), out=server.store))
     query = "url=own.mar&initial_workers=1&batch_size=4&max_batch_delay=500&synchronous=true"
     answer = requests.post(f"{server.management}/models?{query}", timeout=60)
     assert answer.status_code == 200, answer.text
@@ -59,7 +59,7 @@ def test_a_poisoned_cuda_context_ends_the_worker_and_a_fresh_one_serves(server, 
 
 
 def test_a_missing_package_reaches_the_user_by_its_name(tmp_path: Path) -> None:
-    pack(Order(name="needy", detect=ModelOrder(model="needy_model:Spec"), out=tmp_path / "store"))
+    pack(PackRequest(name="needy", detect=ModelChoice(model="needy_model:Spec"), out=tmp_path / "store"))
     ports = [str(word) for pair in port_options().items() for word in pair]
     places = ["--model-store", str(tmp_path / "store"), "--run-dir", str(tmp_path / "run")]
     ended = subprocess.run(

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import requests
 
-from detserve.pack.packer import ModelOrder, Order, pack
+from detserve.pack.packer import ModelChoice, PackRequest, pack
 
 
 @pytest.mark.usefixtures("nncf")
 def test_a_face_is_found_in_int8(server, portraits: Path, astronaut: bytes) -> None:
-    order = Order(
+    order = PackRequest(
         name="fd8",
-        detect=ModelOrder(model="centerface"),
+        detect=ModelChoice(model="centerface"),
         precision="int8",
         calibration=[str(portraits)],
         out=server.store,

@@ -19,7 +19,7 @@ import pytest
 import requests
 import yaml
 
-import repack
+from detserve.pack import command as repack
 from detserve.serve.java import find_java
 from tests.e2e.server import free_ports
 

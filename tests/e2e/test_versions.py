@@ -17,10 +17,10 @@ import pytest
 import requests
 
 from detserve.errors import ServerFailed
-from detserve.serve.model_config import Serving
-from detserve.pack.packer import ModelOrder, Order, pack
+from detserve.pack.packer import ModelChoice, PackRequest, pack
 from detserve.serve import versions
 from detserve.serve.management import Management
+from detserve.serve.model_config import Registration
 from tests.e2e.server import Server
 
 NAME = "fdv"
@@ -73,10 +73,10 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Version → archive: 2.0 finds faces at twice the size."""
     folder = tmp_path_factory.mktemp("versions")
     return {
-        version: pack(Order(name=NAME, version=version, detect=model, out=folder / version))
+        version: pack(PackRequest(name=NAME, version=version, detect=model, out=folder / version))
         for version, model in (
-            ("1.0", ModelOrder(model="centerface")),
-            ("2.0", ModelOrder(model="centerface", settings={"size": (640, 640)})),
+            ("1.0", ModelChoice(model="centerface")),
+            ("2.0", ModelChoice(model="centerface", settings={"size": (640, 640)})),
         )
     }
 
@@ -105,7 +105,7 @@ def management(server: Server, archives: dict[str, Path]) -> Iterator[Management
     """Version 1.0 is served by two workers; all versions are gone afterwards."""
     put(archives["1.0"], server)
     manage = Management(server.management, server.run_dir)
-    manage.register(f"{NAME}.mar", NAME, Serving(workers=2, batch_size=2))
+    manage.register(f"{NAME}.mar", NAME, Registration(workers=2, batch_size=2))
     manage.wait_ready(NAME)
     yield manage
     for version in reversed(manage.versions(NAME)):
@@ -122,7 +122,7 @@ def test_no_request_fails_when_versions_change_under_load(
     load = Load(f"{server.url}/predictions/{NAME}", astronaut)
     with load.running():
         put(archives["2.0"], server)  # in the place of the archive that 1.0 was unpacked from
-        management.register(f"{NAME}.mar", NAME, Serving(workers=1, batch_size=2))
+        management.register(f"{NAME}.mar", NAME, Registration(workers=1, batch_size=2))
         management.wait_ready(NAME, "2.0")
         load.wait_for(20)
         assert set(load.answers) == {f"{NAME}/1.0"}, "a new version answers before it is the default"
@@ -187,7 +187,7 @@ def burst_before_the_switch(
 ) -> Burst:
     """Version 2.0 is registered, sixty callers ask 1.0, and then 2.0 is the default."""
     put(archive, server)
-    management.register(f"{NAME}.mar", NAME, Serving(workers=1))
+    management.register(f"{NAME}.mar", NAME, Registration(workers=1))
     management.wait_ready(NAME, "2.0")
     burst = Burst(server, management, picture, timeout)
     management.set_default(NAME, "2.0")
@@ -242,7 +242,7 @@ def test_what_cannot_be_retired_is_told_and_stays(
     with pytest.raises(ServerFailed, match=r"fdv has no version '3\.0': 1\.0"):
         management.retire(NAME, "3.0")
     put(archives["2.0"], server)
-    management.register(f"{NAME}.mar", NAME, Serving(workers=1))
+    management.register(f"{NAME}.mar", NAME, Registration(workers=1))
     management.wait_ready(NAME, "2.0")
     with pytest.raises(ServerFailed, match=r"fdv/2\.0 is not done after -1 s: 0 requests wait"):
         management.retire(NAME, "2.0", timeout=-1)

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from detserve import engines, models
-from detserve.engines import calibration
-from detserve.engines.base import Engine, Device, EnginePlan
+from detserve.engines import calibration, sources
+from detserve.engines.base import Device, Engine, EnginePlan
 from detserve.engines.calibration import Calibration
-from detserve.worker.detector import HostDetector
 from detserve.errors import SetupError
-from detserve.options import Options
-from detserve.worker.pipeline import BatchPipeline, ReadingPipeline
 from detserve.models.spec import DetectorSpec
+from detserve.options import Options
 from detserve.pack.weights import locate
+from detserve.worker.detector import HostDetector
+from detserve.worker.pipeline import Pipeline
 
 
 def test_what_is_no_picture_is_passed_over_and_what_is_broken_is_named(
@@ -42,8 +42,8 @@ def test_too_few_pictures_are_refused_with_how_many_are_wanted(portraits: Path, 
 def test_of_many_pictures_as_many_as_are_good_are_taken_from_all_over(
     portraits: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibration, "LEAST", 1)
-    monkeypatch.setattr(calibration, "MOST", 4)
+    monkeypatch.setattr(calibration, "MIN_PICTURES", 1)
+    monkeypatch.setattr(calibration, "MAX_PICTURES", 4)
     names = sorted(path.name for path in portraits.iterdir())
     assert [path.name for path in Calibration.of([str(portraits)]).pictures] == names[::3]
 
@@ -55,7 +55,7 @@ def test_a_picture_lies_on_the_input_as_a_served_one(model: str, tmp_path: Path)
     assert isinstance(spec, DetectorSpec)
     picture = locate("package:skimage/data/retina.jpg")
     adapter, plan = engines.find("onnx"), EnginePlan(precision="fp32", max_batch=1)
-    adapter.build(spec.source(locate(spec.weights.origin)), plan, tmp_path)
+    adapter.build(sources.of(spec, locate(spec.weights.origin)), plan, tmp_path)
     seen: list[np.ndarray] = []
 
     class Watched(adapter):  # type: ignore[misc, valid-type]
@@ -64,10 +64,8 @@ def test_a_picture_lies_on_the_input_as_a_served_one(model: str, tmp_path: Path)
             return super().__call__(batch)
 
     engine: Engine = Watched(tmp_path, spec, plan, Device())
-    pipeline = (
-        ReadingPipeline(engine, None, 10_000_000) if spec.dynamic else BatchPipeline(HostDetector(engine), 10_000_000)
-    )
-    pipeline([(picture.read_bytes(), Options(conf=0.5, iou=0.5, max_detections=1))])
+    pipeline = Pipeline(HostDetector(engine), 10_000_000)
+    pipeline([(picture.read_bytes(), Options(conf_threshold=0.5, iou_threshold=0.5, max_detections=1))])
     mine = Calibration((picture,) * 10).canvas(picture, spec)
     assert (mine.dtype, mine.ndim) == (np.uint8, 4)
     assert (mine == seen[-1]).all()

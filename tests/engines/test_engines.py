@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from detserve import engines
-from detserve.engines.base import INT8, Engine, Device, EnginePlan
 from detserve.core.detections import Detections
-from detserve.errors import BackendMissing, BadSpec
+from detserve.engines.base import INT8, Device, Engine, EnginePlan
 from detserve.engines.sources.network import Preprocessed
+from detserve.errors import BackendMissing, BadSpec
 from detserve.models.spec import DetectorSpec, NetworkSpec, Outputs, Weights
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +71,7 @@ def build(name: str, folder: Path, spec: NetworkSpec = SPEC, precision: str = "f
     return adapter(folder, spec, plan, Device())
 
 
-@pytest.fixture(scope="module", params=engines.here())
+@pytest.fixture(scope="module", params=engines.available())
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     return build(request.param, tmp_path_factory.mktemp(request.param))
 
@@ -97,9 +97,9 @@ def test_a_batch_of_another_shape_or_kind_is_refused(engine: Engine, bad: np.nda
         engine(bad)
 
 
-# TorchScript counts its classes in each process: tests/pack/test_repack.py packs with it in two. No two builds of TensorRT's
-# are the same.
-@pytest.mark.parametrize("name", [name for name in engines.here() if name not in ("torchscript", "tensorrt")])
+# TorchScript counts its classes in each process: tests/pack/test_repack.py packs with it in two. No two builds of
+# TensorRT's are the same.
+@pytest.mark.parametrize("name", [name for name in engines.available() if name not in ("torchscript", "tensorrt")])
 def test_the_same_network_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         build(name, tmp_path / folder)
@@ -149,7 +149,7 @@ def test_no_runtime_leaves_a_trace_in_the_home(tmp_path: Path) -> None:
     """Two of them would keep an id there, for reports to their vendors."""
     home = tmp_path / "home"
     home.mkdir()
-    code = "from detserve.engines import onnx, openvino; onnx.runtime().get_device(); openvino.runtime().Core()"
+    code = "from detserve.engines import runtimes; runtimes.onnxruntime().get_device(); runtimes.openvino().Core()"
     left_out = ("XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY")
     environment = {key: value for key, value in os.environ.items() if key not in left_out}
     subprocess.run([sys.executable, "-c", code], env=environment | {"HOME": str(home)}, check=True, cwd=ROOT)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from detserve.pack.packer import ModelOrder, Order, pack
+from detserve.pack.packer import ModelChoice, PackRequest, pack
 
 BACKENDS = ("openvino", "onnx", "torchscript", "eager")
 LOAD = """
@@ -29,11 +29,12 @@ import yaml
 from pathlib import Path
 from detserve.engines.base import Device
 from detserve.archives.recipe import Recipe
+from detserve.worker.loading import load_pipeline
 for folder in sys.argv[1:]:
     os.chdir(folder)
     recipe = Recipe.of_archive(yaml.safe_load(Path("fd1.yaml").read_text()))
     try:
-        recipe.pipeline(Path(folder), Device())
+        load_pipeline(recipe, Path(folder), Device())
         print("loaded")
     except Exception as error:
         print("refused")
@@ -54,8 +55,8 @@ class Poison:
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("archives")
-    model = ModelOrder(model="centerface", settings={"size": (64, 64)})
-    return {name: pack(Order(name="fd1", detect=model, backend=name, out=folder / name)) for name in BACKENDS}
+    model = ModelChoice(model="centerface", settings={"size": (64, 64)})
+    return {name: pack(PackRequest(name="fd1", detect=model, backend=name, out=folder / name)) for name in BACKENDS}
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import torch
 
 from detserve import engines, models
 from detserve.engines.base import Device, EnginePlan
+from detserve.engines.sources.network import Preprocessed
 from detserve.engines.tensorrt import TensorRT, conversion
 from detserve.errors import BackendMissing, BadSpec, EngineRejected
-from detserve.pictures.decode import decode
-from detserve.engines.sources.network import Preprocessed
-from detserve.pack.parity import EXACT, REDUCED, measure
 from detserve.models.spec import DetectorSpec, NetworkSpec
+from detserve.pack.parity import EXACT, REDUCED, measure
 from detserve.pack.weights import locate
+from detserve.pictures.decode import decode
 
 LACK = TensorRT.missing()
 needs_tensorrt = [pytest.mark.gpu, pytest.mark.skipif(LACK is not None, reason=f"TensorRT: {LACK}")]

@@ -17,8 +17,8 @@ import pytest
 import torch
 from torch import nn
 
-from detserve.models.checkpoints import load_strictly, read_state_dict
 from detserve.errors import BadWeights
+from detserve.models.checkpoints import load_strictly, read_state_dict
 
 
 def network() -> nn.Module:

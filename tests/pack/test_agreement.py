@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from detserve import models
-from detserve.pack.agreement import Agreement, measure, table
 from detserve.engines.calibration import Calibration
-from detserve.errors import EngineRejected
 from detserve.engines.sources.network import Preprocessed
+from detserve.errors import EngineRejected
+from detserve.pack.agreement import Agreement, measure, table
 from detserve.pack.weights import locate
 
 SPEC = models.find("centerface").override(size=(256, 256))

@@ -7,8 +7,8 @@ import pytest
 
 from detserve import models
 from detserve.engines.base import EnginePlan
-from detserve.errors import EngineRejected
 from detserve.engines.sources.network import Preprocessed
+from detserve.errors import EngineRejected
 from detserve.pack.parity import EXACT, REDUCED, Parity, batch_sizes, measure
 from detserve.pack.weights import locate
 

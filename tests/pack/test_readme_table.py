@@ -10,6 +10,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from detserve import engines, models
+from detserve.engines import sources
 from detserve.engines.base import Device, EnginePlan
 from detserve.errors import BackendMissing
 from detserve.models.spec import ModelSpec, NetworkSpec, ReaderSpec
@@ -89,14 +90,14 @@ def test_what_has_a_tick_runs_like_its_reference_and_what_has_none_says_why(name
     if not spec.dynamic and not isinstance(spec, ReaderSpec):
         spec = spec.override(size=(96, 64))
     files = weight_files(spec, tmp_path)
-    spec = spec.completed(*files)
-    source, pixels = spec.source(*files), example(spec)
+    spec = spec.with_file_metadata(*files)
+    source, pixels = sources.of(spec, *files), example(spec)
     reference = source.reference(pixels)
     plan = EnginePlan(precision="fp32", max_batch=2)
     for backend, runs in TABLE[name].items():
         folder = tmp_path / backend
         folder.mkdir()
-        if backend not in engines.here():
+        if backend not in engines.available():
             assert not runs, "what has a tick must run everywhere"
             with pytest.raises(BackendMissing, match="this machine lacks"):
                 engines.find(backend)

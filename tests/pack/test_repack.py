@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import repack
-from detserve.archives import archive
 from detserve import models
+from detserve.archives import archive
+from detserve.pack import command as repack
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: str | Path, hash_seed: str = "0") -> subprocess.CompletedProcess[str]:
@@ -36,7 +36,7 @@ def test_options_reach_the_archive_and_show_tells_them(tmp_path: Path, capsys: p
     found = archive.read(tmp_path / "faces.mar")
     part = found.recipe.detect
     spec = part.spec()
-    assert (found.name, found.version, found.handler) == ("faces", "2.1", "face.py")
+    assert (found.name, found.version, found.handler) == ("faces", "2.1", "picture_handler.py")
     assert (spec.size, spec.conf, spec.iou) == ((128, 96), 0.4, 0.2)
     assert (part.plan.precision, part.plan.max_batch) == ("fp32", 3)
     assert part.weights_sha256 == models.find("centerface").weights.sha256
@@ -46,7 +46,7 @@ def test_options_reach_the_archive_and_show_tells_them(tmp_path: Path, capsys: p
     shown = capsys.readouterr().out
     for word in (
         "faces/2.1",
-        "face.py",
+        "picture_handler.py",
         "backend: openvino",
         "precision: fp32",
         "parity:",
@@ -60,7 +60,7 @@ def test_an_archive_is_self_contained(tmp_path: Path) -> None:
     assert repack.main(["fd1", "--size", "64", "--out", str(tmp_path)]) == 0
     with zipfile.ZipFile(tmp_path / "fd1.mar") as mar:
         mar.extractall(tmp_path / "unpacked")
-    code = "import face, detserve; print(detserve.__file__, face.FaceHandler.__base__.__module__)"
+    code = "import picture_handler, detserve; print(detserve.__file__, picture_handler.Handler.__base__.__module__)"
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path / "unpacked", capture_output=True, text=True, check=True
     )
@@ -178,7 +178,7 @@ def test_a_face_models_weights_given_to_craft_are_refused_by_name(
 def test_users_checkpoints_are_packed_for_every_backend(shared: Path, tmp_path: Path) -> None:
     from detserve import engines
 
-    for backend in engines.here():
+    for backend in engines.available():
         weights = shared / "weights/yolov5n-0.5.pt"
         options = [
             "--model",
@@ -192,3 +192,13 @@ def test_users_checkpoints_are_packed_for_every_backend(shared: Path, tmp_path: 
         ]
         assert repack.main(["yf", *options, "--size", "256", "--out", str(tmp_path)]) == 0
         assert archive.read(tmp_path / "yf.mar").recipe.detect.parity["detections"] == 1
+
+
+@pytest.mark.parametrize("detect", ["off", "'off'"])
+def test_a_choice_in_yaml_may_be_a_truth_value(detect: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """YAML reads a bare `off` as false."""
+    (tmp_path / "lines.yaml").write_text(
+        f"pack: {{model: ppocrv6-small-det, reader: x, detect: {detect}, split: words}}"
+    )
+    monkeypatch.setattr(repack, "CONFIG_DIR", tmp_path)
+    assert repack.request(repack.parse(["lines"])).options == {"detect": "off", "split": "words"}

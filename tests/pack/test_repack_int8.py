@@ -8,12 +8,13 @@ from pathlib import Path
 import cv2
 import pytest
 
-import repack
 from detserve.archives import archive
 from detserve.engines.calibration import Calibration
+from detserve.pack import command as repack
 from detserve.pack.weights import locate
 from tests.pack.test_repack import run
 
+ROOT = Path(__file__).parents[2]
 SMALL = ("--size", "256", "--precision", "int8", "--calibration")
 
 
@@ -53,7 +54,7 @@ def test_nothing_is_left_in_the_home_and_nothing_reported(portraits: Path, tmp_p
         command,
         env=environment | {"HOME": str(home), "PYTHONPATH": str(packages)},
         check=True,
-        cwd=Path(repack.__file__).parent,
+        cwd=ROOT,
         timeout=200,
     )
     assert list(home.rglob("*")) == []

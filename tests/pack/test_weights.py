@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from detserve.pack import weights
+from detserve.archives.checksums import sha256_of
 from detserve.errors import BadWeights
-from detserve.archives.verify import sha256_of
+from detserve.pack import weights
 from detserve.pack.weights import locate
 
 BODY = random.Random(0).randbytes(700_000)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from detserve.errors import RequestError
 from detserve.pictures.decode import decode
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF")
 LOSSLESS: dict[str, dict[str, Any]] = {"PNG": {}, "WebP": {"lossless": True, "exact": True}, "BMP": {}, "TIFF": {}}
 

@@ -10,8 +10,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from detserve.pictures import bombs
 from detserve.errors import BadPicture, PictureTooLarge
+from detserve.pictures import bombs
 from detserve.pictures.decode import decode
 from tests.pictures.encoded import SMOOTH, WHOLE, chunk, png, refused, saved, segment
 

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from detserve.errors import BadSpec
-from detserve.serve.config import CONFIG_DIR, Settings, write
+from detserve.places import CONFIG_DIR
+from detserve.serve.config import Settings, write
 
 OPEN = "0.0.0.0"
 

@@ -12,7 +12,8 @@ import pytest
 import requests
 
 from detserve.errors import ServerFailed
-from detserve.serve.config import CONFIG_DIR, Listener, Settings
+from detserve.places import CONFIG_DIR
+from detserve.serve.config import Listener, Settings
 from detserve.serve.frontend import Frontend, check_ports
 from detserve.serve.management import read_key
 from tests.serve.conftest import Served, free_ports, java_processes

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-import repack
 from detserve.archives import archive
+from detserve.archives.recipe import PackedModel, Recipe
 from detserve.engines.base import EnginePlan
 from detserve.errors import BadArchive, BadSpec
-from detserve.archives.recipe import Part, Recipe
-from detserve.serve.config import CONFIG_DIR
+from detserve.pack import command as repack
+from detserve.places import CONFIG_DIR
 from detserve.serve.kserve import lay_out
 
 
 def write(store: Path, name: str, version: str = "1.0") -> None:
     plan = EnginePlan(precision="fp32", max_batch=1)
-    part = Part(model="centerface", settings={}, backend="onnx", plan=plan, weights_sha256="", parity={})
+    part = PackedModel(model="centerface", settings={}, backend="onnx", plan=plan, weights_sha256="", parity={})
     archive.write(store / f"{name}.mar", name, version, "face.py", Recipe(detect=part, options={}), {})
 
 

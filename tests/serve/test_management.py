@@ -9,10 +9,10 @@ import pytest
 import requests
 
 from detserve.errors import ServerFailed
-from detserve.serve.model_config import Serving
 from detserve.serve.config import Settings
 from detserve.serve.frontend import Frontend
 from detserve.serve.management import Management, last_exception, read_key
+from detserve.serve.model_config import Registration
 from tests.serve.conftest import HANDLERS, Served, free_ports, java_processes, write_archive
 
 
@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 def register(server: Settings, name: str, workers: int = 1) -> Management:
     management = manage(server)
-    management.register(f"{name}.mar", name, Serving(workers=workers, batch_size=2, max_batch_delay=5))
+    management.register(f"{name}.mar", name, Registration(workers=workers, batch_size=2, max_batch_delay=5))
     return management
 
 
@@ -94,10 +94,10 @@ def test_a_version_that_does_not_say_when_it_is_done_stays(server: Settings) -> 
 @pytest.mark.e2e
 def test_only_archives_of_the_store_are_taken(server: Settings, tmp_path: Path) -> None:
     with pytest.raises(ServerFailed, match=r"refused POST /models \(404\): .*nowhere\.mar"):
-        manage(server).register("nowhere.mar", "nowhere", Serving(workers=1))
+        manage(server).register("nowhere.mar", "nowhere", Registration(workers=1))
     write_archive(tmp_path, "echo")
     with pytest.raises(ServerFailed, match="does not match any allowed"):
-        manage(server).register(f"file://{tmp_path}/echo.mar", "other", Serving(workers=1))
+        manage(server).register(f"file://{tmp_path}/echo.mar", "other", Registration(workers=1))
 
 
 @pytest.mark.e2e

@@ -15,10 +15,10 @@ import grpc
 import pytest
 import requests
 
-from detserve.serve.model_config import Serving
 from detserve.serve.config import Settings, write
 from detserve.serve.frontend import Frontend
 from detserve.serve.management import Management
+from detserve.serve.model_config import Registration
 from tests.serve.conftest import Served, free_ports, write_archive
 
 Serve = Callable[..., Served]
@@ -138,8 +138,8 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     write_archive(folder / "store", "echo")
     shutil.copy(folder / "store" / "echo.mar", folder / "store" / "second.mar")
     preload = {
-        "echo": Serving(workers=2, batch_size=8, max_batch_delay=0),
-        "second": Serving(workers=1, batch_size=1, max_batch_delay=7),
+        "echo": Registration(workers=2, batch_size=8, max_batch_delay=0),
+        "second": Registration(workers=1, batch_size=1, max_batch_delay=7),
     }
     settings = Settings(model_store=folder / "store", run_dir=folder / "run", preload=preload, **free_ports())
     with Frontend(settings):
@@ -201,7 +201,7 @@ def test_the_models_stand_in_the_configuration(settings: Settings) -> None:
     def properties(settings: Settings) -> dict[str, str]:
         return dict(line.split("=", 1) for line in write(settings).read_text("ascii").splitlines())
 
-    opened, closed = properties(settings), properties(replace(settings, preload={"echo": Serving(workers=3)}))
+    opened, closed = properties(settings), properties(replace(settings, preload={"echo": Registration(workers=3)}))
     assert (opened["enable_model_api"], closed["enable_model_api"]) == ("true", "false")
     assert "model_snapshot" not in opened
     (entry,) = json.loads(closed["model_snapshot"])["models"]["echo"].values()

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from detserve.errors import BadSpec
-from detserve.serve.model_config import ModelConfig, Serving
+from detserve.serve.model_config import ModelConfig, Registration
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def load(tmp_path: Path, text: str) -> ModelConfig:
@@ -15,7 +15,9 @@ def load(tmp_path: Path, text: str) -> ModelConfig:
 
 
 def test_a_model_without_a_file_has_the_defaults(tmp_path: Path) -> None:
-    assert ModelConfig.load(tmp_path, "m") == ModelConfig(serve=Serving(workers=0, batch_size=2, max_batch_delay=0))
+    assert ModelConfig.load(tmp_path, "m") == ModelConfig(
+        serve=Registration(workers=0, batch_size=2, max_batch_delay=0)
+    )
 
 
 def test_fd1_is_packed_and_served_as_its_file_says() -> None:
@@ -25,8 +27,8 @@ def test_fd1_is_packed_and_served_as_its_file_says() -> None:
 
 
 def test_no_number_of_workers_means_one_a_core() -> None:
-    assert 1 <= Serving().worker_count <= (os.cpu_count() or 1)
-    assert Serving(workers=3).worker_count == 3
+    assert 1 <= Registration().worker_count <= (os.cpu_count() or 1)
+    assert Registration(workers=3).worker_count == 3
 
 
 def test_both_sections_may_be_left_out(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ import pytest
 import requests
 
 from detserve.client import grpc as grpc_client
-from detserve.serve.model_config import Serving
 from detserve.serve.config import Settings
 from detserve.serve.frontend import Frontend
 from detserve.serve.management import Management, read_key
+from detserve.serve.model_config import Registration
 from tests.serve.conftest import free_ports, write_archive
 
 pytestmark = pytest.mark.e2e
@@ -43,7 +43,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     settings = Settings(model_store=folder / "store", run_dir=folder / "run", address="0.0.0.0", **free_ports())
     with Frontend(settings):
         management = Management(f"http://127.0.0.1:{settings.management_port}", settings.run_dir)
-        management.register("echo.mar", "echo", Serving(workers=1))
+        management.register("echo.mar", "echo", Registration(workers=1))
         management.wait_ready("echo")
         yield settings
 

@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from detserve.text.order import corners, lines, reading
+from detserve.text.order import corners, lines, reading_order
 
 numbers = st.floats(-200, 200)
 sides = st.floats(1, 200)
@@ -36,7 +36,7 @@ def test_corners_of_nothing() -> None:
 def test_reading_order_is_that_of_pp_ocr_and_takes_the_scores_along(shared) -> None:
     golden = json.loads((shared / "golden/real/ppocrv6.json").read_text())["detector_page"]
     quads = np.array(golden["quads_contour_order"], np.float32)
-    order = reading(quads, step=10)
+    order = reading_order(quads, step=10)
     assert quads[order].tolist() == golden["quads_reading_order"]
     # The reference leaves its scores in the order of the contours: there the last line of the page is first.
     scores = np.array(golden["scores_contour_order"])[order]
@@ -57,7 +57,7 @@ def test_words_of_a_page_are_read_line_by_line(rows: int, columns: int, random) 
         found = lines(quads * np.float32(scale))
         expected = np.arange(rows * columns).reshape(rows, columns)
         assert [[shuffled[i] for i in line] for line in found] == expected.tolist()
-        assert reading(quads).tolist() == [i for line in found for i in line]
+        assert reading_order(quads).tolist() == [i for line in found for i in line]
 
 
 def test_a_step_is_a_new_line_from_its_full_height_on() -> None:
@@ -69,7 +69,7 @@ def test_a_step_is_a_new_line_from_its_full_height_on() -> None:
 @given(st.lists(st.tuples(numbers, numbers, sides, sides), min_size=1, max_size=20), st.floats(0.5, 50))
 def test_reading_is_a_permutation_and_lines_do_not_step_up(some, step: float) -> None:
     quads = np.stack([rectangle(*values) for values in some])
-    assert sorted(reading(quads, step)) == list(range(len(some)))
+    assert sorted(reading_order(quads, step)) == list(range(len(some)))
     found = lines(quads, step)
     for line in found:
         assert (np.diff(quads[line, 0, 0]) >= 0).all()
@@ -79,4 +79,4 @@ def test_reading_is_a_permutation_and_lines_do_not_step_up(some, step: float) ->
 
 def test_quads_at_one_place_keep_their_order() -> None:
     quads = np.stack([rectangle(0, 0, 10, 10)] * 5)
-    assert reading(quads).tolist() == [0, 1, 2, 3, 4]
+    assert reading_order(quads).tolist() == [0, 1, 2, 3, 4]

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from detserve.engines.onnx import runtime
-from detserve.text import crops, ctc, order
+from detserve.engines.runtimes import onnxruntime as runtime
 from detserve.models.ppocr import decode as db
 from detserve.pack.weights import locate
+from detserve.text import crops, ctc, order
 
 NETWORKS = {name: f"package:rapidocr/models/PP-OCRv6_{name}_small.onnx" for name in ("det", "rec")}
 
@@ -58,7 +58,7 @@ def test_quads_and_scores_are_those_of_the_detector(detected, golden) -> None:
 
 
 def test_lines_read_as_rapidocr_reads_them(page, detected, golden) -> None:
-    quads = detected[0][order.reading(detected[0], step=10)]
+    quads = detected[0][order.reading_order(detected[0], step=10)]
     network = session("rec")
     alphabet = [*network.get_modelmeta().custom_metadata_map["character"].splitlines(), " "]
     texts = [crops.crop(page, quad)[0] for quad in quads]

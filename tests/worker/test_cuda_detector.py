@@ -8,25 +8,26 @@ import pytest
 import torch
 
 from detserve import engines, models
-from detserve.engines.base import Device, EnginePlan
-from detserve.engines.torch_device import TorchEngine
-from detserve.worker.cuda_detector import CudaDetector, apply, batch_sizes
 from detserve.core.detections import Detections
-from detserve.worker.detector import HostDetector, detector
-from detserve.pictures.decode import decode
 from detserve.core.letterbox import Letterbox
-from detserve.worker import cuda_nms as nms
+from detserve.engines.base import Device, EnginePlan
 from detserve.engines.sources.network import Preprocessed
-from detserve.options import Options
+from detserve.engines.torch_device import TorchEngine
 from detserve.models.spec import DetectorSpec
+from detserve.options import Options
 from detserve.pack.weights import locate
+from detserve.pictures.decode import decode
+from detserve.worker import cuda_nms as nms
+from detserve.worker.cuda_detector import CudaDetector, apply, batch_sizes
+from detserve.worker.detector import HostDetector
+from detserve.worker.loading import detector_on
 
 GPU = 0 if torch.cuda.is_available() else None
 SPEC = models.find("centerface").override(size=(256, 192))
 
 
 def options(conf: float = 0.5, iou: float = 0.3) -> Options:
-    return Options(conf=conf, iou=iou, max_detections=100, min_size=0.0)
+    return Options(conf_threshold=conf, iou_threshold=iou, max_detections=100, min_size=0.0)
 
 
 @pytest.fixture(scope="module", params=["eager", "torchscript"])
@@ -56,7 +57,7 @@ def both(
 ) -> tuple[list[Detections], list[Detections]]:
     """What either finds on the same pixels: a grey more or less changes the order of weak candidates."""
     host, cuda = HostDetector(engine), cuda_detector(engine)
-    batch = host.batch(len(pictures))
+    batch = host.canvases(len(pictures), host.spec.size)
     for canvas, rgb in zip(batch, pictures, strict=True):
         host.draw(rgb, host.spec.letterbox((rgb.shape[1], rgb.shape[0])), canvas)
     uploaded = torch.from_numpy(batch).to(cuda.device)
@@ -80,7 +81,7 @@ def test_a_picture_that_the_gpu_letterboxes_has_the_same_faces(engine: TorchEngi
     image = decode(astronaut)
     answers = []
     for d in (HostDetector(engine), cuda_detector(engine)):
-        batch = d.batch(1)
+        batch = d.canvases(1, d.spec.size)
         d.draw(image.rgb, d.spec.letterbox(image.size), batch[0])
         answers += d.found(d.infer(batch, [options()]), [options()])
     assert len(answers[0]) == len(answers[1]) == 1
@@ -100,7 +101,7 @@ def test_what_the_gpu_leaves_open_is_settled_on_the_processor(
 
 def test_maps_are_those_of_the_engine(engine: TorchEngine, astronaut: bytes) -> None:
     d = cuda_detector(engine)
-    batch = d.batch(1)
+    batch = d.canvases(1, d.spec.size)
     image = decode(astronaut)
     d.draw(image.rgb, d.spec.letterbox(image.size), batch[0])
     shown = d.maps(batch, d.infer(batch, [options()]))
@@ -124,7 +125,7 @@ def test_graphs_are_recorded_for_powers_of_two_and_the_largest() -> None:
 
 
 def test_an_engine_on_the_processor_is_decoded_there(tmp_path: Path) -> None:
-    found = detector(load("eager", tmp_path))
+    found = detector_on(load("eager", tmp_path))
     assert isinstance(found, CudaDetector if GPU is not None else HostDetector)
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detserve.worker.envelope import MAX_PICTURES, MAX_VALUES, V1, V2, Bare, Envelope, opened, parse, unpacked
 from detserve.errors import BadPicture, BadRequest, RequestError, TooManyPictures
+from detserve.worker.envelope import MAX_PICTURES, MAX_VALUES, V1, V2, Envelope, PlainBody, of_row, of_split_rows, parse
 
 pictures = st.lists(st.binary(max_size=40), min_size=1, max_size=MAX_PICTURES)
 ANY = st.recursive(
@@ -39,7 +39,7 @@ def test_v1_gives_back_the_bytes_in_their_order(data: list[bytes], form: str) ->
     def instance(text: str) -> Any:
         return {"bare": text, "nested": {"image": {"b64": text}}}.get(form, {form: text})
 
-    envelope = opened({"body": json.dumps({"instances": [instance(b64(each)) for each in data]}).encode()})
+    envelope = of_row({"body": json.dumps({"instances": [instance(b64(each)) for each in data]}).encode()})
     assert isinstance(envelope, V1)
     assert found(envelope) == data
 
@@ -52,7 +52,7 @@ def test_v2_gives_back_the_bytes_of_all_inputs(tensors: list[list[bytes]], name:
         with pytest.raises(TooManyPictures):
             parse(document)
         return
-    envelope = opened({"body": document})
+    envelope = of_row({"body": document})
     assert isinstance(envelope, V2)
     assert found(envelope) == [data for each in tensors for data in each]
     answer = json.loads(envelope.answer([[]] * len(envelope.pictures), "fd1", "1.0"))
@@ -64,7 +64,7 @@ def test_v2_gives_back_the_bytes_of_all_inputs(tensors: list[list[bytes]], name:
 def test_nothing_that_json_can_say_breaks_the_parse(document: Any) -> None:
     """Whatever comes, each picture is bytes with fields or an error of the request; and it can be answered."""
     for body in (document, json.dumps(document).encode()):
-        envelope = opened({"body": body})
+        envelope = of_row({"body": body})
         assert 1 <= len(envelope.pictures) <= MAX_PICTURES
         for picture in envelope.pictures:
             assert isinstance(picture, RequestError) or isinstance(picture[0], bytes | bytearray)
@@ -73,14 +73,14 @@ def test_nothing_that_json_can_say_breaks_the_parse(document: Any) -> None:
 
 @given(st.binary(max_size=60))
 def test_nothing_that_begins_like_json_breaks_the_parse(tail: bytes) -> None:
-    envelope = opened({"body": b" {" + tail})
-    assert isinstance(envelope.pictures[0], BadRequest) or isinstance(envelope, Bare | V1 | V2)
+    envelope = of_row({"body": b" {" + tail})
+    assert isinstance(envelope.pictures[0], BadRequest) or isinstance(envelope, PlainBody | V1 | V2)
 
 
 @given(st.lists(SHAPED, min_size=1, max_size=40), st.booleans())
 def test_what_torchserves_envelope_hands_over_is_answered_one_by_one(rows: list[Any], v2: bool) -> None:
     rows = [row if isinstance(row, dict) else {"data": row} for row in rows] if v2 else rows
-    envelope = unpacked(rows, v2)
+    envelope = of_split_rows(rows, v2)
     assert len(envelope.pictures) == len(rows)
     if len(rows) > MAX_PICTURES:
         assert all(isinstance(picture, TooManyPictures) for picture in envelope.pictures)
@@ -91,15 +91,15 @@ def test_what_torchserves_envelope_hands_over_is_answered_one_by_one(rows: list[
 def test_bytes_of_a_picture_are_left_alone() -> None:
     for name in ("data", "image", "body"):
         row = {"conf_threshold": b"0.5", name: b"\xff\xd8\xff{"}
-        envelope = opened(row)
-        assert isinstance(envelope, Bare)
+        envelope = of_row(row)
+        assert isinstance(envelope, PlainBody)
         assert envelope.pictures == [(b"\xff\xd8\xff{", row)]
         assert envelope.answer([[1]], "fd1", "1.0") == b"[1]"
 
 
 @pytest.mark.parametrize("row", [{}, {"body": None}, {"body": "text"}, {"picture": b"x"}, {"body": [1]}])
 def test_a_row_without_a_picture_says_how_to_send_one(row: dict[str, Any]) -> None:
-    (error,) = opened(row).pictures
+    (error,) = of_row(row).pictures
     assert isinstance(error, BadPicture)
     assert "curl -T FILE" in str(error)
 
@@ -127,7 +127,7 @@ def test_the_fields_beside_a_picture_stay_with_it() -> None:
 
 def test_small_values_by_the_million_are_refused_before_they_are_parsed() -> None:
     few, many = (b'{"instances": [' + b",".join([b"{}"] * n) + b"]}" for n in (MAX_PICTURES, MAX_VALUES))
-    assert len(opened({"body": few}).pictures) == MAX_PICTURES
-    (error,) = opened({"body": many}).pictures
+    assert len(of_row({"body": few}).pictures) == MAX_PICTURES
+    (error,) = of_row({"body": many}).pictures
     assert isinstance(error, TooManyPictures)
     assert f"{MAX_VALUES} values" in str(error)

@@ -12,9 +12,9 @@ import numpy as np
 import psutil
 import pytest
 
-from detserve.worker import metrics
 from detserve.core.detections import Detections
 from detserve.errors import BadPicture
+from detserve.worker import metrics
 from detserve.worker.pipeline import Result, Timings
 
 pytest.importorskip("ts", reason="TorchServe is not installed")

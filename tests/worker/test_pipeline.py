@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from detserve import engines, models
-from detserve.engines.base import Engine, Device, EnginePlan
 from detserve.core.detections import Detections
-from detserve.worker.detector import HostDetector
-from detserve.errors import BadPicture, InvalidOption, RequestError
 from detserve.core.letterbox import Letterbox
+from detserve.engines.base import Device, Engine, EnginePlan
 from detserve.engines.sources.network import Preprocessed
+from detserve.errors import BadPicture, InvalidOption, RequestError
 from detserve.options import Options
-from detserve.worker.pipeline import BatchPipeline, Result
 from detserve.pack.weights import locate
+from detserve.worker.detector import HostDetector
+from detserve.worker.pipeline import Pipeline, Result
 
 SPEC = models.find("centerface").override(size=(256, 192))
 
@@ -31,12 +31,12 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 
 @pytest.fixture(scope="module")
-def pipeline(engine: Engine) -> BatchPipeline:
-    return BatchPipeline(HostDetector(engine), max_pixels=10_000_000)
+def pipeline(engine: Engine) -> Pipeline:
+    return Pipeline(HostDetector(engine), max_pixels=10_000_000)
 
 
 def options(**changes: float) -> Options:
-    values = {"conf": 0.5, "iou": 0.3, "max_detections": 10, "min_size": 0.0} | changes
+    values = {"conf_threshold": 0.5, "iou_threshold": 0.3, "max_detections": 10, "min_size": 0.0} | changes
     return Options(**values)  # type: ignore[arg-type]
 
 
@@ -45,9 +45,9 @@ def found(result: Result) -> Detections:
     return result.outcome
 
 
-def test_results_come_in_the_order_of_the_requests(pipeline: BatchPipeline, astronaut: bytes) -> None:
+def test_results_come_in_the_order_of_the_requests(pipeline: Pipeline, astronaut: bytes) -> None:
     refused = InvalidOption("no")
-    results = pipeline([(b"", options()), (astronaut, options()), refused, (astronaut, options(conf=0.999))])
+    results = pipeline([(b"", options()), (astronaut, options()), refused, (astronaut, options(conf_threshold=0.999))])
     assert isinstance(results[0].outcome, BadPicture)
     assert results[2].outcome is refused
     assert [len(found(results[i])) for i in (1, 3)] == [1, 0]
@@ -55,20 +55,20 @@ def test_results_come_in_the_order_of_the_requests(pipeline: BatchPipeline, astr
 
 
 def test_a_batch_without_a_good_picture_never_reaches_the_engine(
-    pipeline: BatchPipeline, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline.detector, "engine", None)
     assert all(isinstance(r.outcome, RequestError) for r in pipeline([(b"", options()), (b"?", options())]))
     assert pipeline([]) == []
 
 
-def test_more_pictures_than_the_engine_takes_give_the_same_as_one(pipeline: BatchPipeline, astronaut: bytes) -> None:
+def test_more_pictures_than_the_engine_takes_give_the_same_as_one(pipeline: Pipeline, astronaut: bytes) -> None:
     (alone,) = pipeline([(astronaut, options())])
     for result in pipeline([(astronaut, options())] * 5):
         assert (found(result).boxes == found(alone).boxes).all()
 
 
-def test_boxes_are_in_pixels_of_the_picture_whatever_its_shape(pipeline: BatchPipeline, astronaut: bytes) -> None:
+def test_boxes_are_in_pixels_of_the_picture_whatever_its_shape(pipeline: Pipeline, astronaut: bytes) -> None:
     rgb = cv2.imdecode(np.frombuffer(astronaut, np.uint8), cv2.IMREAD_COLOR)
     (plain,) = pipeline([(astronaut, options())])
     wide = cv2.copyMakeBorder(rgb, 0, 0, 100, 300, cv2.BORDER_CONSTANT, value=(114, 114, 114))
@@ -78,21 +78,23 @@ def test_boxes_are_in_pixels_of_the_picture_whatever_its_shape(pipeline: BatchPi
     assert np.abs(difference).max() < 6  # other pixels after scaling, the same face
 
 
-def test_options_limit_what_is_answered(pipeline: BatchPipeline, astronaut: bytes) -> None:
+def test_options_limit_what_is_answered(pipeline: Pipeline, astronaut: bytes) -> None:
     def ask(**changes: float) -> Detections:
-        return found(pipeline([(astronaut, options(conf=0.01, iou=1, max_detections=9999, **changes))])[0])
+        return found(
+            pipeline([(astronaut, options(conf_threshold=0.01, iou_threshold=1, max_detections=9999, **changes))])[0]
+        )
 
     everything = ask()
     assert len(everything) > 5
     assert (np.diff(everything.scores) <= 0).all()
     sides = (everything.boxes[:, 2:] - everything.boxes[:, :2]).min(axis=1)
     assert len(ask(min_size=0.1)) == (sides >= 51.2).sum() < len(everything)
-    (best,) = pipeline([(astronaut, options(conf=0.01, iou=1, max_detections=2))])
+    (best,) = pipeline([(astronaut, options(conf_threshold=0.01, iou_threshold=1, max_detections=2))])
     assert found(best).scores.tolist() == everything.scores[:2].tolist()
 
 
 def test_a_box_in_the_padding_alone_is_dropped(
-    pipeline: BatchPipeline, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 512x512 on 256x192 lies from x = 32 to 224.
     boxes = np.array([[0, 10, 31, 40], [20, 10, 60, 40]], np.float32)
@@ -104,7 +106,7 @@ def test_a_box_in_the_padding_alone_is_dropped(
 
 
 def test_a_large_jpeg_is_decoded_small_and_answered_in_its_own_pixels(
-    pipeline: BatchPipeline, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bgr = cv2.imdecode(np.frombuffer(astronaut, np.uint8), cv2.IMREAD_COLOR)
     large = cv2.imencode(".jpg", cv2.resize(bgr, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC))[1].tobytes()
@@ -118,7 +120,7 @@ def test_a_large_jpeg_is_decoded_small_and_answered_in_its_own_pixels(
     assert np.abs(found(whole).boxes / 4 - found(small).boxes).max() < 2
 
 
-def test_each_stage_is_timed(pipeline: BatchPipeline, astronaut: bytes) -> None:
+def test_each_stage_is_timed(pipeline: Pipeline, astronaut: bytes) -> None:
     first, second = pipeline([(astronaut, options()), (b"", options())])
     assert min(first.timings.decode, first.timings.infer, first.timings.post) > 0
     assert second.timings.infer == 0
@@ -126,7 +128,7 @@ def test_each_stage_is_timed(pipeline: BatchPipeline, astronaut: bytes) -> None:
 
 @pytest.mark.parametrize("end", [300_000, 0], ids=["broken", "empty"])
 def test_a_refused_picture_leaves_nothing_to_the_garbage_collector(
-    pipeline: BatchPipeline, astronaut: bytes, end: int
+    pipeline: Pipeline, astronaut: bytes, end: int
 ) -> None:
     """Its rarest run comes after hundreds of megabytes."""
 
@@ -146,7 +148,7 @@ def test_a_refused_picture_leaves_nothing_to_the_garbage_collector(
 
 
 def test_too_many_pixels_are_refused_by_the_pipelines_own_limit(engine: Engine, astronaut: bytes) -> None:
-    (result,) = BatchPipeline(HostDetector(engine), max_pixels=512 * 511)([(astronaut, options())])
+    (result,) = Pipeline(HostDetector(engine), max_pixels=512 * 511)([(astronaut, options())])
     assert isinstance(result.outcome, RequestError)
     assert result.outcome.status == 413
 
@@ -161,13 +163,11 @@ def test_zidane_is_found_where_the_published_decode_finds_it(shared: Path, tmp_p
     faces = next(case for case in cases if case["name"] == "zidane square 320")["faces"]
     wanted = (np.array([face["box"] for face in faces]) - [0, 70, 0, 70]) * 4
     picture = (shared / "images/yolo_zidane.jpg").read_bytes()
-    for name in engines.here():
+    for name in engines.available():
         (tmp_path / name).mkdir()
         adapter, plan = engines.find(name), EnginePlan(precision="fp32", max_batch=1)
         adapter.build(network, plan, tmp_path / name)
         engine = adapter(tmp_path / name, spec, plan, Device())
-        (result,) = BatchPipeline(HostDetector(engine), max_pixels=10_000_000, reduced_decode=False)(
-            [(picture, options())]
-        )
+        (result,) = Pipeline(HostDetector(engine), max_pixels=10_000_000, reduced_decode=False)([(picture, options())])
         assert np.abs(found(result).boxes - wanted).max() < 0.5, name
         assert np.abs(found(result).scores - [face["score"] for face in faces]).max() < 0.005, name

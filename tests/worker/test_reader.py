@@ -8,20 +8,21 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from detserve import engines, models
-from detserve.engines.base import Device, EnginePlan
 from detserve.core.detections import Detections
-from detserve.worker.reader import Reader
+from detserve.engines import sources
+from detserve.engines.base import Device, EnginePlan
 from detserve.models.spec import NetworkSpec
 from detserve.pack.weights import locate
+from detserve.worker.reader import Reader
 
 TEXTS = ["one", "a line that is much longer than the others", "two words", "seventeen"]
 HEIGHT = 40
 
 
 def reader(name: str, weights: Path, folder: Path, max_batch: int) -> Reader:
-    spec = models.find(name).completed(weights)
+    spec = models.find(name).with_file_metadata(weights)
     adapter, plan = engines.find("onnx"), EnginePlan(precision="fp32", max_batch=max_batch)
-    adapter.build(spec.source(weights), plan, folder)
+    adapter.build(sources.of(spec, weights), plan, folder)
     return Reader(adapter(folder, spec, plan, Device()))
 
 

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from detserve.worker import response
 from detserve.core.detections import Detections
 from detserve.errors import BadPicture, InternalError, InvalidOption, PictureTooLarge, RequestError, UnsupportedFormat
+from detserve.worker import response
 from detserve.worker.pipeline import Result
 
 FOUND = Detections(

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from detserve.core.detections import Pixels
+from detserve.engines.sources.base import INPUT
 from detserve.models.spec import ModelSpec, Outputs
 
-INPUT = "pixels"
-"""Name of the input of every exported engine."""
 OPSET = 17
 
 

@@ -13,20 +13,20 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from detserve.core.detections import Pixels
+from detserve.engines import runtimes
+from detserve.engines.sources.base import INPUT
 from detserve.errors import BadWeights
-from detserve.engines.sources.network import INPUT
-from detserve.models.spec import ModelSpec, Outputs
+from detserve.models.spec import OnnxSpec, Outputs
 
 
-class OnnxGraph:
+class OnnxFile:
     """The file's graph behind nodes that turn uint8 RGB [n, h, w, 3] into what it was trained on.
 
-    layout: "NCHW" or "NHWC", what its own input wants. best: replace its one output, probabilities [n, t, classes], by
-    the best class of each step and its probability, both float32 [n, t], so that an alphabet of thousands of characters
-    never leaves the engine. Raises BadWeights for what is no ONNX file or has another number of outputs.
+    What its input and output are, the spec says, see `OnnxSpec`. Raises BadWeights for what is no ONNX file or has
+    another number of outputs.
     """
 
-    def __init__(self, path: Path, spec: ModelSpec, layout: str = "NCHW", best: bool = False) -> None:
+    def __init__(self, path: Path, spec: OnnxSpec) -> None:
         self.spec = spec
         try:
             model = onnx.load(path)
@@ -37,13 +37,13 @@ class OnnxGraph:
         weights = {tensor.name for tensor in model.graph.initializer}
         inputs = [value.name for value in model.graph.input if value.name not in weights]
         outputs = [value.name for value in model.graph.output]
-        wanted = 1 if best else len(spec.outputs)
+        wanted = 1 if spec.best_class else len(spec.outputs)
         if len(inputs) != 1 or len(outputs) != wanted:
             raise BadWeights(
                 f"{path.name}: {len(inputs)} inputs and {len(outputs)} outputs where {spec.name} has 1 and {wanted}"
             )
-        before, constants = _preprocessing(spec, inputs[0], layout)
-        after = _best_of(outputs[0], spec.outputs) if best else _renamed(outputs, spec.outputs)
+        before, constants = _preprocessing(spec, inputs[0])
+        after = _best_of(outputs[0], spec.outputs) if spec.best_class else _renamed(outputs, spec.outputs)
         graph = helper.make_graph(
             [*before, *model.graph.node, *after],
             spec.name,
@@ -64,9 +64,7 @@ class OnnxGraph:
 
     @cached_property
     def _session(self) -> Any:
-        from detserve.engines.onnx import runtime
-
-        onnxruntime = runtime()
+        onnxruntime = runtimes.onnxruntime()
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         with tempfile.TemporaryDirectory() as scratch:
@@ -76,7 +74,7 @@ class OnnxGraph:
             )
 
 
-def _preprocessing(spec: ModelSpec, name: str, layout: str) -> tuple[list[NodeProto], list[TensorProto]]:
+def _preprocessing(spec: OnnxSpec, name: str) -> tuple[list[NodeProto], list[TensorProto]]:
     """Nodes from the input `pixels` to the tensor `name`: (pixel - mean) / std in the spec's order of channels."""
     order = np.array([0, 1, 2] if spec.channels == "RGB" else [2, 1, 0], np.int64)
     mean, scale = np.array(spec.mean, np.float32), 1 / np.array(spec.std, np.float32)
@@ -87,7 +85,7 @@ def _preprocessing(spec: ModelSpec, name: str, layout: str) -> tuple[list[NodePr
         helper.make_node("Sub", ["detserve_ordered", "detserve_mean"], ["detserve_shifted"]),
         helper.make_node("Mul", ["detserve_shifted", "detserve_scale"], ["detserve_scaled"]),
         helper.make_node("Transpose", ["detserve_scaled"], [name], perm=[0, 3, 1, 2])
-        if layout == "NCHW"
+        if spec.layout == "NCHW"
         else helper.make_node("Identity", ["detserve_scaled"], [name]),
     ]
     return nodes, [numpy_helper.from_array(array, key) for key, array in constants.items()]

@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from detserve.core.detections import Detections, Floats
 from detserve.errors import BadWeights
+from detserve.models.centerface.decode import decode
 from detserve.models.spec import DetectorSpec, NetworkSpec, Outputs, Weights
 
 if TYPE_CHECKING:
     from torch import nn
-
-STRIDE = 4
-"""Pixels of the input a cell of the maps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,40 +61,19 @@ class CenterFace(NetworkSpec, DetectorSpec):
                     tensor.copy_(torch.from_numpy(array.copy()))
 
     def decode(self, outputs: Outputs, conf: Sequence[float]) -> list[Detections]:
-        """Every cell above `conf` is a face: centre from the cell and its offset, size by exp, points in its box.
-
-        The published decode: h, w = 4 exp(scale); x1, y1 clipped to the input; x2 = min(x1 + w, W), likewise y2;
-        landmarks relative to the clipped x1, y1. Cells in row-major order.
-        """
+        """Every cell above `conf` is a face: centre from the cell and its offset, size by exp, points in its box."""
         maps = [outputs[name] for name in self.outputs]
-        return [self._decode_one(*(m[i] for m in maps), conf=threshold) for i, threshold in enumerate(conf)]
+        return [decode(*(m[i] for m in maps), size=self.size, conf=threshold) for i, threshold in enumerate(conf)]
 
     def head(self) -> nn.Module:
         """The same decode in PyTorch."""
-        from detserve.models.head import CenterFaceHead
+        from detserve.models.centerface.head import CenterFaceHead
 
-        return CenterFaceHead(self)
+        return CenterFaceHead(self.size)
 
     def maps(self, outputs: Outputs) -> dict[str, Floats]:
         """The map of scores."""
         return {"heatmap": outputs["heatmap"][:, 0]}
-
-    def _decode_one(
-        self, heatmap: Floats, scale: Floats, offset: Floats, landmarks: Floats, *, conf: float
-    ) -> Detections:
-        row, column = np.nonzero(heatmap[0] > conf)
-        side = STRIDE * np.exp(scale[::-1, row, column])  # w, h
-        centre = (np.stack([column, row]) + offset[::-1, row, column] + 0.5) * STRIDE
-        limit = np.array(self.size, np.float32)[:, None]
-        start = np.clip(centre - side / 2, 0, limit)
-        end = np.minimum(start + side, limit)
-        # Each landmark is a pair (y, x) in units of the box.
-        points = landmarks[:, row, column].reshape(5, 2, -1)[:, ::-1] * side + start
-        return Detections(
-            boxes=np.concatenate([start, end]).T.astype(np.float32),
-            scores=heatmap[0, row, column].astype(np.float32),
-            keypoints=points.transpose(2, 0, 1).astype(np.float32),
-        )
 
 
 SPECS = (

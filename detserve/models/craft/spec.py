@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from detserve.core.detections import Detections, Floats
-from detserve.models.spec import NetworkSpec, Outputs, TextSpec, Weights
 from detserve.models.craft import decode as craft
+from detserve.models.spec import NetworkSpec, Outputs, TextSpec, Weights
 
 if TYPE_CHECKING:
     from torch import nn

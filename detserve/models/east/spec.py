@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from detserve.core.detections import Detections, Floats
-from detserve.models.spec import NetworkSpec, Outputs, TextSpec, Weights
 from detserve.models.east import decode as east
+from detserve.models.spec import HALF_RANGE, NetworkSpec, OnnxSpec, Outputs, TextSpec, Weights
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from detserve.engines.sources.onnx_file import OnnxGraph
-
-HALF = (127.5, 127.5, 127.5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +50,10 @@ class EastVgg16(NetworkSpec, TextSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EastTensorFlow(TextSpec):
+class EastTensorFlow(OnnxSpec, TextSpec):
     """OpenCV's frozen_east_text_detection.pb as an ONNX file, made by tf2onnx: maps with the channels last."""
 
-    def source(self, *weights: Path) -> OnnxGraph:
-        """The ONNX file behind its preprocessing."""
-        from detserve.engines.sources.onnx_file import OnnxGraph
-
-        return OnnxGraph(weights[0], self, layout="NHWC")
+    layout: ClassVar[Literal["NCHW", "NHWC"]] = "NHWC"
 
     def decode(self, outputs: Outputs, conf: Sequence[float]) -> list[Detections]:
         """The quads of each picture after NMS."""
@@ -88,8 +80,8 @@ SPECS = (
         ),
         outputs=("score", "geometry"),
         size=(960, 960),
-        mean=HALF,
-        std=HALF,
+        mean=HALF_RANGE,
+        std=HALF_RANGE,
         fill=127,
         conf=0.9,
         iou=0.2,

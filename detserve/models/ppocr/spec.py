@@ -5,25 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from detserve.core.detections import Detections, Floats, Pixels
 from detserve.errors import BadWeights
-from detserve.models.spec import Outputs, ReaderSpec, TextSpec, Weights
-from detserve.text import crops, ctc
 from detserve.models.ppocr import decode as db
+from detserve.models.spec import HALF_RANGE, OnnxSpec, Outputs, ReaderSpec, TextSpec, Weights
+from detserve.text import crops, ctc
 from detserve.text.ctc import Line
-
-if TYPE_CHECKING:
-    from detserve.engines.sources.onnx_file import OnnxGraph
-
-HALF = (127.5, 127.5, 127.5)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DB(TextSpec):
+class DB(OnnxSpec, TextSpec):
     """A probability map of shrunken text, and its post-processing.
 
     threshold: a pixel above it is text; unclip: how far a region is grown. conf is the least mean probability of a box.
@@ -31,12 +26,6 @@ class DB(TextSpec):
 
     threshold: float = 0.3
     unclip: float = 1.6
-
-    def source(self, *weights: Path) -> OnnxGraph:
-        """The ONNX file behind its preprocessing."""
-        from detserve.engines.sources.onnx_file import OnnxGraph
-
-        return OnnxGraph(weights[0], self)
 
     def decode(self, outputs: Outputs, conf: Sequence[float]) -> list[Detections]:
         """The quads of each picture's map, one pixel of the map being one of the input."""
@@ -52,12 +41,13 @@ class DB(TextSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPReader(ReaderSpec):
+class PPReader(OnnxSpec, ReaderSpec):
     """A recogniser whose alphabet stands in its ONNX file: CTC over a line of fixed height and any width."""
 
     dynamic: ClassVar[bool] = True
+    best_class: ClassVar[bool] = True
 
-    def completed(self, *weights: Path) -> Self:
+    def with_file_metadata(self, *weights: Path) -> Self:
         """With the alphabet of the file's metadata, and the space that follows it."""
         import onnx
 
@@ -71,19 +61,13 @@ class PPReader(ReaderSpec):
             raise BadWeights(f"{weights[0].name}: its metadata has no alphabet under the key 'character'")
         return self.override(alphabet="".join(entries["character"].split("\n")) + " ")
 
-    def source(self, *weights: Path) -> OnnxGraph:
-        """The ONNX file, its choice of the best class included."""
-        from detserve.engines.sources.onnx_file import OnnxGraph
-
-        return OnnxGraph(weights[0], self, best=True)
-
     def width(self, aspect: float) -> int:
         """The line's width at the input's height, rounded up to the stride, so that few widths occur."""
         width = -(-int(np.ceil(self.size[1] * aspect)) // self.stride) * self.stride
         return min(max(width, 2 * self.stride), self.size[0])
 
-    def takes(self, width: int, height: int) -> bool:
-        """Whether the network takes an input of that size."""
+    def accepts(self, width: int, height: int) -> bool:
+        """Whether the network accepts an input of that size, in pixels."""
         return height == self.size[1] and width % self.stride == 0 and 0 < width <= self.size[0]
 
     def place(self, text: Pixels, width: int) -> tuple[Pixels, int]:
@@ -108,8 +92,8 @@ SPECS = (
         outputs=("probability",),
         size=(960, 960),
         channels="BGR",
-        mean=HALF,
-        std=HALF,
+        mean=HALF_RANGE,
+        std=HALF_RANGE,
         fill=127,
         iou=1.0,
     ),
@@ -121,8 +105,8 @@ SPECS = (
         size=(2560, 48),
         stride=16,
         channels="BGR",
-        mean=HALF,
-        std=HALF,
+        mean=HALF_RANGE,
+        std=HALF_RANGE,
         fill=127,
     ),
 )

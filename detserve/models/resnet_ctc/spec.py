@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detserve.core.detections import Pixels
-from detserve.models.spec import NetworkSpec, Outputs, ReaderSpec, Weights
+from detserve.models.spec import HALF_RANGE, NetworkSpec, Outputs, ReaderSpec, Weights
 from detserve.text import ctc
 from detserve.text.ctc import Line
 
 if TYPE_CHECKING:
     from torch import nn
-
-HALF = (127.5, 127.5, 127.5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +60,8 @@ SPECS = (
         outputs=("logits",),
         size=(100, 32),
         stride=1,
-        mean=HALF,
-        std=HALF,
+        mean=HALF_RANGE,
+        std=HALF_RANGE,
         fill=127,
         conf=0.05,  # a product of 26 steps
         alphabet="0123456789abcdefghijklmnopqrstuvwxyz",

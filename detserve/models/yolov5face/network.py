@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from detserve.models.yolov5face.spec import ANCHORS, STRIDES, VALUES
+from detserve.models.yolov5face.layout import ANCHORS, STRIDES, VALUES
 
 EPS = 1e-3
 """Of all batch norms of the family; PyTorch's default of 1e-5 gives visibly different outputs."""

@@ -7,22 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from detserve.core.detections import Detections, Floats
+from detserve.core.detections import Detections
 from detserve.errors import BadSpec, BadWeights
 from detserve.models.spec import DetectorSpec, NetworkSpec, Outputs, Weights
+from detserve.models.yolov5face.decode import decode
+from detserve.models.yolov5face.layout import ANCHORS, STRIDES
 
 if TYPE_CHECKING:
     from torch import nn
-
-STRIDES = (8, 16, 32)
-"""Pixels of the input a cell of each output."""
-ANCHORS = 3
-"""Anchors a cell."""
-VALUES = 16
-"""Values an anchor: x, y, w, h, objectness, five landmarks x, y, class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,51 +75,14 @@ class Yolov5Face(NetworkSpec, DetectorSpec):
                 )
 
     def decode(self, outputs: Outputs, conf: Sequence[float]) -> list[Detections]:
-        """The cells whose objectness and score (objectness times class) are above `conf`, in pixels of the input.
-
-        With s = sigmoid, anchor aw, ah and stride t, a cell gx, gy means: centre (2 s(x) - 0.5 + gx) t, likewise y;
-        width (2 s(w))² aw, likewise height; landmark v aw + gx t, likewise y with ah. Rows are ordered by level,
-        anchor, y and x. Landmarks are the subject's right eye, left eye, nose, right and left mouth corner.
-        """
-        threshold = np.asarray(conf, np.float64)
-        with np.errstate(divide="ignore"):
-            logit = np.log(threshold) - np.log1p(-threshold)  # -inf for 0, inf for 1
-        levels = [self._decode_level(level, outputs[name], logit) for level, name in enumerate(self.outputs)]
-        picture, boxes, scores, points = (np.concatenate(arrays) for arrays in zip(*levels, strict=True))
-        above = scores > threshold[picture]
-        chosen = [above & (picture == i) for i in range(len(conf))]
-        return [Detections(boxes[rows], scores[rows], points[rows]) for rows in chosen]
+        """The cells whose objectness and score are above `conf`, in pixels of the input."""
+        return decode([outputs[name] for name in self.outputs], self.anchors, conf)
 
     def head(self) -> nn.Module:
         """The same decode in PyTorch."""
-        from detserve.models.head import Yolov5FaceHead
+        from detserve.models.yolov5face.head import Yolov5FaceHead
 
-        return Yolov5FaceHead(self)
-
-    def _decode_level(
-        self, level: int, head: Floats, logit: NDArray[np.float64]
-    ) -> tuple[NDArray[np.intp], Floats, Floats, Floats]:
-        """Head map [n, 48, h, w], logit [n] → picture [k], boxes [k, 4], scores [k] and points [k, 5, 2].
-
-        Only cells with an objectness above the picture's `logit` are touched: few of some thousands.
-        """
-        n, _, h, w = head.shape
-        maps = head.reshape(n, ANCHORS, VALUES, h, w)
-        picture, anchor, y, x = np.nonzero(maps[:, :, 4] > logit[:, None, None, None])
-        values = maps[picture, anchor, :, y, x]
-        size = np.asarray(self.anchors, np.float32).reshape(-1, ANCHORS, 2)[level, anchor]
-        cell = np.stack((x, y), axis=1).astype(np.float32) * STRIDES[level]
-        squashed = sigmoid(values[:, [0, 1, 2, 3, 4, 15]])
-        centre = (2 * squashed[:, :2] - 0.5) * STRIDES[level] + cell
-        half = (2 * squashed[:, 2:4]) ** 2 * size / 2
-        points = values[:, 5:15].reshape(-1, 5, 2) * size[:, None] + cell[:, None]
-        return picture, np.concatenate((centre - half, centre + half), axis=1), squashed[:, 4] * squashed[:, 5], points
-
-
-def sigmoid(x: Floats) -> Floats:
-    """1 / (1 + exp(-x)), without overflow."""
-    y: Floats = np.exp(-np.logaddexp(0, -x))
-    return y
+        return Yolov5FaceHead(self.size, self.anchors)
 
 
 def _spec(size: str, ap: str, blocks: Literal["shuffle", "csp"], width: float, depth: float = 1.0) -> Yolov5Face:

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from detserve import models
-from detserve.errors import BadWeights
 from detserve.core.geometry import nms
-from detserve.pictures.decode import decode
 from detserve.core.letterbox import Letterbox
+from detserve.errors import BadWeights
 from detserve.pack.weights import locate
+from detserve.pictures.decode import decode
 
 SPEC = models.find("centerface")
 WEIGHTS = locate(SPEC.weights.origin, SPEC.weights.sha256)

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detserve.models.checkpoints import load_strictly, read_state_dict
 from detserve.errors import BadWeights
+from detserve.models.checkpoints import load_strictly, read_state_dict
 from detserve.models.craft.network import CraftNetwork, CraftRefined, RefineNetwork
 
 OUTPUTS = ["text", "link"]

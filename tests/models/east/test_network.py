@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from detserve.models.checkpoints import load_strictly, read_state_dict
 from detserve.errors import BadWeights
+from detserve.models.checkpoints import load_strictly, read_state_dict
 from detserve.models.east.network import EastNetwork
 from detserve.models.vgg import vgg16_bn
 

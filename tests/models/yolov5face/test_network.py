@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
-from detserve.models.yolov5face.spec import SPECS
 from detserve.models.yolov5face.network import SPP, Shuffle
+from detserve.models.yolov5face.spec import SPECS
 
 BY_NAME = {spec.name: spec for spec in SPECS}
 GOLDEN = {"n05": "yolov5n-0.5-face", "n": "yolov5n-face", "s": "yolov5s-face", "m": "yolov5m-face"}

@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detserve import models
-from detserve.models.checkpoints import read_state_dict
 from detserve.core.detections import Detections
-from detserve.errors import BadSpec, BadWeights
 from detserve.core.geometry import nms
 from detserve.core.letterbox import Letterbox
-from detserve.models.yolov5face.spec import SPECS, Yolov5Face
 from detserve.engines.sources.network import Preprocessed
+from detserve.errors import BadSpec, BadWeights
+from detserve.models.checkpoints import read_state_dict
 from detserve.models.spec import Outputs
+from detserve.models.yolov5face.spec import SPECS, Yolov5Face
 
 BY_NAME = {spec.name: spec for spec in SPECS}
 NANO, SMALL = BY_NAME["yolov5n-face"], BY_NAME["yolov5s-face"]

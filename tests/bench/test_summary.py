@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detserve.bench.metrics import Hit, Run, Summary, settled
 from detserve.bench.pacer import Closed
+from detserve.bench.summary import Hit, Run, Summary, settled
 
 LOAD = Closed(1)
 

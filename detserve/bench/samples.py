@@ -1,4 +1,4 @@
-"""Pictures: what is sent. A file, a folder, or made from the photograph in the package scikit-image."""
+"""Samples: the pictures that are sent. A file, a folder, or made from the photograph in the package scikit-image."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ import numpy as np
 
 from detserve.core.detections import Pixels
 from detserve.errors import SetupError
+from detserve.pictures.files import SUFFIXES
 
 PHOTOGRAPH = "package:skimage/data/astronaut.png"
 MIX = ("640x480", "1280x720", "1920x1440", "4000x3000")
 """Sizes of the generated mix: web cams, video, photographs on the web, photographs from a phone."""
 QUALITY = 90
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
 
-class Picture(NamedTuple):
+class Sample(NamedTuple):
     """A picture's name and its bytes."""
 
     name: str
     data: bytes
 
 
-def load(source: str) -> Sequence[Picture]:
+def load(source: str) -> Sequence[Sample]:
     """The pictures of "mix", of a size as "1920x1440", of a file, or of a folder in the order of their names.
 
     All of them are held in memory. Raises SetupError when there is none.
     """
     if source == "mix" or _SIZE.fullmatch(source):
-        return [Picture(f"{size}.jpg", photograph(*_pixels(size))) for size in (MIX if source == "mix" else (source,))]
+        return [Sample(f"{size}.jpg", photograph(*_pixels(size))) for size in (MIX if source == "mix" else (source,))]
     path = Path(source)
     try:
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         wanted = [file for file in files if file == path or file.suffix.lower() in SUFFIXES]
-        pictures = [Picture(file.name, file.read_bytes()) for file in wanted]
+        pictures = [Sample(file.name, file.read_bytes()) for file in wanted]
     except OSError as error:
         raise SetupError(f"cannot read {error.filename}: {error.strerror}") from error
     if not pictures:
@@ -75,8 +75,8 @@ def _small_photograph() -> Pixels:
     """The photograph as it comes, uint8 [512, 512, 3] BGR."""
     import cv2
 
-    from detserve.pictures.decode import decode
     from detserve.pack.weights import locate
+    from detserve.pictures.decode import decode
 
     rgb = decode(locate(PHOTOGRAPH).read_bytes()).rgb
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8)

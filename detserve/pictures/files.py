@@ -1,4 +1,4 @@
-"""Pictures: which files are meant, and what their results are called."""
+"""Files: which pictures are meant by files, folders and globs."""
 
 from __future__ import annotations
 
@@ -43,17 +43,3 @@ def _expand(source: str) -> Iterator[Path]:
         for match in sorted(glob(source, recursive=True)):  # noqa: PTH207  Path.glob takes no absolute ones
             if Path(match).exists():  # not a link to nowhere
                 yield from _expand(match)
-
-
-def names(pictures: Sequence[Path]) -> list[str]:
-    """A name for each picture's results: its own without the suffix, and a number where two would be the same."""
-    taken: set[str] = set()
-    chosen = []
-    for picture in pictures:
-        name, number = picture.stem, 1
-        while name.casefold() in taken:  # not every file system tells a from A
-            number += 1
-            name = f"{picture.stem}-{number}"
-        taken.add(name.casefold())
-        chosen.append(name)
-    return chosen

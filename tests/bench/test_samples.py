@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from detserve.bench.pictures import MIX, load, photograph
+from detserve.bench.samples import MIX, load, photograph
 from detserve.errors import SetupError
 from detserve.pictures.decode import read_header
 

@@ -1,8 +1,9 @@
-"""Report: what comes of an answer, as a line or as files."""
+"""Results: what becomes of an answer, as a line or as files."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,3 +43,17 @@ class Folder:
             drawing.save(drawing.draw(rgb, answer.detections), self.path / f"{name}.drawn.jpg")
         for map_name, png in answer.maps.items():
             drawing.save(drawing.heat(rgb, decode(png).rgb[..., 0]), self.path / f"{name}.map-{map_name}.jpg")
+
+
+def names(pictures: Sequence[Path]) -> list[str]:
+    """A name for each picture's results: its own without the suffix, and a number where two would be the same."""
+    taken: set[str] = set()
+    chosen = []
+    for picture in pictures:
+        name, number = picture.stem, 1
+        while name.casefold() in taken:  # not every file system tells a from A
+            number += 1
+            name = f"{picture.stem}-{number}"
+        taken.add(name.casefold())
+        chosen.append(name)
+    return chosen

@@ -1,0 +1,25 @@
+"""Contents: what of detserve goes into every archive. The one list of it.
+
+Packing writes these files, the Makefile packs anew when one of them changes, docker/engines.py keeps engines apart by
+them. A worker has no code for packing, clients, load tests or serving. Run as a script it prints their paths; it needs
+nothing but Python, and no other module of detserve.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+ROOMS = ("core", "pictures", "text", "models", "engines", "archives", "worker")
+MODULES = ("__init__.py", "errors.py", "options.py", "spec.py", "detections.py")
+
+
+def files() -> dict[str, Path]:
+    """Name in the archive → file: "detserve/core/letterbox.py" and so on, in the order of their names."""
+    modules = [PACKAGE / name for name in MODULES]
+    modules += [path for room in ROOMS for path in (PACKAGE / room).rglob("*.py")]
+    return {path.relative_to(PACKAGE.parent).as_posix(): path for path in sorted(modules)}
+
+
+if __name__ == "__main__":
+    print("\n".join(map(str, files().values())))

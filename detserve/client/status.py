@@ -1,0 +1,20 @@
+"""Status: what became of a request, as one short word for both protocols."""
+
+from __future__ import annotations
+
+TIMEOUT = "timeout"
+NO_CONNECTION = "no connection"
+BUSY = "503"
+"""The queue is full, or the server is ending."""
+
+
+def of_grpc(code: str, details: str) -> tuple[str, str]:
+    """The status and the message of a call over gRPC that failed.
+
+    code: gRPC's, "UNAVAILABLE" for instance; details: what comes with it. A full queue has a code that others share, or
+    none of its own: it shows by the exception of TorchServe's, whose name is on the second line of the details.
+    """
+    message, _, exception = details.partition("\n")
+    if exception and (code == "UNAVAILABLE" or exception == "InternalServerException.()"):
+        return BUSY, message
+    return {"DEADLINE_EXCEEDED": TIMEOUT, "UNAVAILABLE": NO_CONNECTION}.get(code, code), message

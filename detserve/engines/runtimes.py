@@ -1,0 +1,23 @@
+"""The runtimes of engines, imported so that they report nothing of their use to their vendors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+
+def onnxruntime() -> Any:
+    """The package onnxruntime, told beforehand not to report its use to its vendor nor to keep an id under HOME."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
+def openvino() -> Any:
+    """The package openvino, kept from the one by which it and NNCF report their use; that keeps an id under HOME."""
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    import openvino
+
+    return openvino

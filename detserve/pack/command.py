@@ -1,0 +1,209 @@
+"""Build an engine for a model and pack it with its handler into model_store/NAME.mar."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detserve import models
+from detserve.errors import BadSpec, SetupError
+from detserve.options import OPTIONS
+from detserve.places import CONFIG_DIR, MODEL_STORE, RUN_DIR
+from detserve.serve.model_config import ModelConfig
+
+if TYPE_CHECKING:
+    from detserve.pack.packer import PackRequest
+
+MANAGEMENT = "http://127.0.0.1:8081"
+PACKED_OPTIONS = [option for option in OPTIONS if option.packed]
+SPEC_SETTINGS = ("size", *(option.key for option in PACKED_OPTIONS if option.setting))
+"""What of the command line changes the model's spec."""
+
+
+def parse(arguments: Sequence[str] | None, prog: str = "repack.py") -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("name", nargs="?", help="name of the archive and of the served model, fd1 for instance")
+    add("--model", help="a model of --list, or your own as package.module:NAME")
+    add("--weights", nargs="+", metavar="PATH|URL", help="weight file; default: the model's own, see --list")
+    add("--sha256", nargs="+", help="refuse weights, or with --verify an archive, of another sum")
+    add("--reader", metavar="MODEL", help="for OCR: the model that reads what --model finds")
+    add("--reader-weights", nargs="+", metavar="PATH|URL", help="its weight file")
+    add("--backend", help="auto (default), tensorrt, openvino, onnx, torchscript or eager")
+    add("--size", type=size, metavar="N|WxH", help="input of the network in pixels")
+    add("--precision", help="fp32, bf16, fp16, int8 or auto, as the backend has them")
+    add("--calibration", nargs="+", metavar="DIR", help="for int8: real pictures of the kind that will be served")
+    add("--max-batch", type=int, help="largest batch that the engine takes (8)")
+    add("--opt-batch", type=int, metavar="M", help="the batch that TensorRT optimises for (the largest)")
+    add("--version", default="1.0", help="version of the model (1.0)")
+    add("--set", action="append", metavar="KEY=VALUE", help="any other setting of the model, see --show")
+    for option in PACKED_OPTIONS:
+        add(option.flag, **option.argument("default of the requests: "))
+    add("--kserve", nargs="+", metavar=("DIR", "NAME"), help="lay archives of --out out for KServe (all of them)")
+    add("--exact-decode", action="store_true", help="decode every JPEG whole, also where the input is far smaller")
+    add("--out", type=Path, default=MODEL_STORE, help="folder of the archives (model_store)")
+    add(
+        "--register", nargs="?", const=MANAGEMENT, metavar="URL", help=f"then register it at that server ({MANAGEMENT})"
+    )
+    add("--list", action="store_true", help="show the models, their weights, licences and accuracy")
+    add("--show", type=Path, metavar="FILE.mar", help="show what an archive holds")
+    add("--verify", type=Path, metavar="FILE.mar", help="check an archive: its sum, every file in it, and no other")
+    add("--trt", choices="01", help=argparse.SUPPRESS)
+    add("--fp16", nargs="?", choices="01", const="1", help=argparse.SUPPRESS)
+    add("--int8", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if not (options.name or options.list or options.show or options.verify or options.kserve):
+        parser.error("a NAME is needed, fd1 for instance; or --list, --show, --verify FILE.mar, --kserve DIR")
+    # The spellings of older repack scripts.
+    if options.trt:
+        options.backend = "tensorrt" if options.trt == "1" else "torchscript"
+    if options.fp16 == "1" or options.int8:
+        options.precision = "int8" if options.int8 else "fp16"
+    return options
+
+
+def size(text: str) -> tuple[int, int]:
+    """'320' → (320, 320), '640x384' → (640, 384)."""
+    width, _, height = text.partition("x")
+    return int(width), int(height or width)
+
+
+def show_models() -> None:
+    """Print every model with the origin, licence and sum of its weights and its published accuracy."""
+    for name, spec in models.catalogue().items():
+        weights = spec.weights
+        print(f"{name}\n    task      {spec.task}\n    weights   {weights.origin}\n    licence   {weights.licence}")
+        print(f"    sha256    {weights.sha256 or 'of your own file'}\n    accuracy  {weights.accuracy}")
+
+
+def show_archive(path: Path) -> None:
+    """Print what an archive holds: its recipe and its files."""
+    from detserve.archives import archive
+
+    found = archive.read(path)
+    print(f"{found.name}/{found.version}  handler {found.handler}")
+    print(found.recipe.to_yaml().decode().rstrip())
+    for name, length in found.files.items():
+        if not name.startswith("detserve/"):
+            print(f"{length:>12,}  {name}")
+
+
+def verify_archive(path: Path, sha256: Sequence[str] | None) -> None:
+    """Print the sum of an archive that is whole and as it was packed, and what the sum was compared with."""
+    from detserve.archives.checksums import sum_beside
+    from detserve.archives.verify import verify
+
+    beside = sum_beside(path)
+    found = verify(path, sha256[0] if sha256 else None)
+    compared = [*(["--sha256"] if sha256 else []), *([beside.name] if beside.is_file() else [])]
+    print(f"{found}  {path}\nas packed; the sum agrees with {' and '.join(compared) or 'nothing: none was given'}")
+
+
+def request(options: argparse.Namespace) -> PackRequest:
+    """What to pack: the command line over config/NAME.yaml over the defaults."""
+    from detserve.pack.packer import ModelChoice, PackRequest
+
+    config = ModelConfig.load(CONFIG_DIR, options.name).pack
+    chosen = {**config, **{key: value for key, value in vars(options).items() if value is not None}}
+    if "model" not in chosen:
+        raise BadSpec(f"--model is needed: there is no config/{options.name}.yaml that names one; see --list")
+    if not isinstance(chosen.get("size", ()), tuple):
+        chosen["size"] = size(str(chosen["size"]))
+    settings = {key: chosen[key] for key in SPEC_SETTINGS if key in chosen}
+    detect = ModelChoice(
+        model=chosen["model"],
+        settings=settings | assignments(options.set or []),
+        weights=several(chosen.get("weights")),
+        sha256=several(chosen.get("sha256")),
+    )
+    read = None
+    if "reader" in chosen:
+        read = ModelChoice(model=chosen["reader"], weights=several(chosen.get("reader_weights")))
+    return PackRequest(
+        name=options.name,
+        detect=detect,
+        read=read,
+        reduced_decode=not options.exact_decode,
+        calibration=several(chosen.get("calibration")),
+        options={
+            each.name: word(chosen[each.key]) for each in PACKED_OPTIONS if not each.setting and each.key in chosen
+        },
+        **{
+            key: chosen[key]
+            for key in ("out", "backend", "precision", "max_batch", "opt_batch", "version")
+            if key in chosen
+        },
+    )
+
+
+def word(value: str | bool) -> str:
+    """A choice as a YAML file may have it, where `on` and `off` are truth values."""
+    return value if isinstance(value, str) else ("off", "on")[value]
+
+
+def several(value: str | Sequence[str] | None) -> Sequence[str]:
+    """One or several, as a YAML file may have it."""
+    return [value] if isinstance(value, str) else value or ()
+
+
+def assignments(texts: Sequence[str]) -> dict[str, Any]:
+    """["low_text=0.3"] → {"low_text": 0.3}: values as YAML has them. Raises BadSpec for what is no assignment."""
+    import yaml
+
+    pairs = [text.partition("=") for text in texts]
+    for key, sign, _ in pairs:
+        if not sign:
+            raise BadSpec(f"--set wants KEY=VALUE, not {key!r}")
+    return {key.strip(): yaml.safe_load(value) for key, _, value in pairs}
+
+
+def register(path: Path, options: argparse.Namespace) -> None:
+    """Register the archive at a running server as config/NAME.yaml says, and make it the version that answers."""
+    from detserve.serve.management import Management
+
+    management = Management(options.register, RUN_DIR)
+    management.register(path.name, options.name, ModelConfig.load(CONFIG_DIR, options.name).serve)
+    workers = management.wait_ready(options.name, options.version)
+    management.set_default(options.name, options.version)
+    print(f"{options.name}/{options.version} is served by {workers} worker(s) at {options.register}")
+    for other in management.versions(options.name)[1:]:
+        name = f"{options.name} --retire {other['modelVersion']}"
+        print(f"{options.name}/{other['modelVersion']} is still there: python -m detserve versions {name}")
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "repack.py") -> int:
+    """Run the command line → exit status."""
+    options = parse(arguments, prog)
+    name = prog.removesuffix(".py")
+    try:
+        if options.list:
+            show_models()
+        elif options.kserve:
+            from detserve.serve.kserve import lay_out
+
+            folder, *names = options.kserve
+            print(f"{folder} holds {', '.join(lay_out(options.out, names, Path(folder)))} for KServe")
+        elif options.show:
+            show_archive(options.show)
+        elif options.verify:
+            verify_archive(options.verify, options.sha256)
+        else:
+            from detserve.pack.packer import pack
+
+            path = pack(request(options))
+            print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+            if options.register:
+                register(path, options)
+    except SetupError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except ImportError as error:
+        print(f"{name}: the package {error.name!r} is missing: pip install -r requirements/pack.txt", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,54 @@
+"""Matching: the detections of a network beside those of its engine, pair by pair. Both gates judge by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from detserve.core.detections import Detections, Floats
+from detserve.core.geometry import iou, nms
+from detserve.errors import EngineRejected
+from detserve.models.spec import DetectorSpec, Outputs
+
+CONF = 0.3
+"""Detections of at least this confidence are compared."""
+
+
+def detect(spec: DetectorSpec, outputs: Outputs, n: int, conf: float) -> list[Detections]:
+    """The detections above `conf` of each of n pictures, suppressed, in pixels of the input."""
+    return [found[nms(found.boxes, found.scores, spec.iou)] for found in spec.decode(outputs, [conf] * n)]
+
+
+def match(mine: Detections, others: Detections, conf: float, same_iou: float) -> Floats:
+    """For each detection of one side, of at least that confidence, the nearest of the other side.
+
+    same_iou: from which overlap on two boxes are the same detection. → float32 [n, 3]: the IoU, the difference of the
+    confidences, and the largest distance of two keypoints relative to the box's diagonal; NaN where there is no other.
+    """
+    mine = mine[mine.scores >= conf]
+    rows = np.full((len(mine), 3), np.nan, np.float32)
+    if len(others) == 0:
+        return rows
+    overlap = iou(mine.boxes, others.boxes)
+    nearest = others[overlap.argmax(axis=1)]
+    best = overlap.max(axis=1)
+    rows[:, 0], rows[:, 1], rows[:, 2] = best, np.abs(mine.scores - nearest.scores), 0
+    if mine.keypoints is not None and nearest.keypoints is not None:
+        diagonal = np.linalg.norm(mine.boxes[:, 2:] - mine.boxes[:, :2], axis=1)
+        rows[:, 2] = np.linalg.norm(mine.keypoints - nearest.keypoints, axis=2).max(axis=1) / diagonal
+    rows[best < same_iou] = np.nan
+    return rows
+
+
+def is_matched(rows: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which rows of `match` have a counterpart: bool [n]."""
+    return ~np.isnan(rows[:, 0])
+
+
+def reject(faults: Sequence[str], advice: str) -> None:
+    """Raise EngineRejected where there are faults; advice: what to try."""
+    if faults:
+        raise EngineRejected(
+            f"the engine disagrees with the network: {'; '.join(faults)}; nothing was written; try {advice}"
+        )

@@ -1,0 +1,57 @@
+"""Header: what a picture says of itself before its pixels."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from detserve.errors import BadPicture
+
+ORIENTATION = 0x0112
+"""The tag's number in EXIF and TIFF."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture says of itself before its pixels.
+
+    format: "JPEG", "PNG", "WebP", "BMP", "TIFF" or "GIF"; size: (width, height) in pixels of the picture as a person
+    sees it; orientation: EXIF's 1–8, how the stored picture has to be turned for that, 1 where it is upright.
+    """
+
+    format: str
+    size: tuple[int, int]
+    orientation: int
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """(width, height) of the pixels as they lie in the file, not turned."""
+        return swapped(self.size, self.orientation)
+
+
+def header_of(name: str, size: tuple[int, int], orientation: int) -> Header:
+    """The header of a picture whose upright (width, height) this is. Raises BadPicture where it has no pixels."""
+    if min(size) < 1:
+        raise BadPicture(f"the {name} picture has no pixels: its header says {size[0]}x{size[1]}")
+    return Header(name, size, orientation)
+
+
+def swapped(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """(width, height) as stored → upright, and the other way round: four of the eight orientations lie on a side."""
+    return (size[1], size[0]) if orientation >= 5 else size
+
+
+def orientation_of(exif: bytes) -> int:
+    """EXIF's orientation of the main picture, 1 where there is none or the EXIF is malformed."""
+    tiff = exif[6:] if exif.startswith(b"Exif\0") else exif
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2], "<")
+    try:
+        (start,) = struct.unpack_from(order + "I", tiff, 4)
+        (count,) = struct.unpack_from(order + "H", tiff, start)
+        for at in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind, _, value = struct.unpack_from(order + "HHIH", tiff, at)
+            if tag == ORIENTATION:
+                return value if kind == 3 and 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1

@@ -1,0 +1,103 @@
+"""JPEG: its segments up to the first scan, and its pixels, at a fraction of the size where that is enough."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from detserve.core.detections import Pixels
+from detserve.errors import BadPicture, UnsupportedFormat
+from detserve.pictures import bombs, pillow
+from detserve.pictures.header import Header, header_of, orientation_of, swapped
+
+# The first 0xFF that neither fills nor stuffs, as libjpeg looks for it: junk between the segments is skipped.
+_MARKER = re.compile(rb"\xff([^\x00\xff])")
+_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# Bits of cv2's flags that stand for a half, a quarter and an eighth, whatever the kind of pixel.
+_REDUCED = {1: 0, 2: 16, 4: 32, 8: 64}
+OVERSAMPLING = 2.0
+"""A reduced JPEG keeps this many times the pixels a side that it will be scaled to. Average precision of centerface at
+320 on 1,872 faces: whole 71.7, with 2.0 72.1, with 1.5 71.3, with 1.25 70.6."""
+_APP1, _EOI, _SCAN = 0xE1, 0xD9, 0xDA
+# Far more than the largest colour profile and EXIF take; a bound for files made of nothing but segments.
+_MOST_SEGMENTS = 4096
+
+
+@dataclass(frozen=True)
+class Jpeg:
+    """What comes before the first scan of a JPEG.
+
+    scan: where that scan starts in the bytes; whole: whether it is all of the picture: libjpeg takes no other then.
+    """
+
+    header: Header
+    bits: int
+    channels: int
+    scan: int
+    whole: bool
+
+
+def walk(data: bytes | bytearray) -> Jpeg:
+    """All that comes before the first scan. Raises BadPicture where there is none.
+
+    Written by ourselves, as it must find the scan and see the size that libjpeg sees.
+    """
+    at, exif, frame, sequential = 2, b"", None, False
+    for _ in range(_MOST_SEGMENTS):
+        found = _MARKER.search(data, at)
+        if not found or found[1][0] == _EOI:
+            break
+        marker, at = found[1][0], found.end()
+        if marker in _ALONE:
+            continue
+        if marker == _SCAN and frame:
+            bits, height, width, channels = frame
+            orientation = orientation_of(exif)
+            header = header_of("JPEG", swapped((width, height), orientation), orientation)
+            return Jpeg(header, bits, channels, at, sequential and data[at + 2] == channels)
+        if marker in _FRAMES and not frame:
+            sequential = marker in _SEQUENTIAL
+            frame = struct.unpack_from(">BHHB", data, at + 2)
+        (length,) = struct.unpack_from(">H", data, at)
+        if marker == _APP1 and not exif and data.startswith(b"Exif\0", at + 2):
+            exif = bytes(data[at + 2 : at + length])
+        at += length
+    raise BadPicture("the JPEG picture is broken or cut short: it has no pixels")
+
+
+def reduction_for(size: tuple[int, int], target: tuple[int, int]) -> int:
+    """By how much a JPEG of that size can be reduced while it is decoded, to be scaled to `target`: 1, 2, 4 or 8."""
+    ratio = min(side / wanted for side, wanted in zip(size, target, strict=True)) / OVERSAMPLING
+    return next(reduction for reduction in (8, 4, 2, 1) if reduction <= ratio or reduction == 1)
+
+
+def read(data: bytes | bytearray, jpeg: Jpeg, reduction: int) -> Pixels:
+    """The pixels as they lie in the file, reduced: uint8 [h, w, 3] RGB.
+
+    Raises BadPicture for what is broken or cut short, UnsupportedFormat for other than 8-bit grey, RGB or CMYK.
+    """
+    # libjpeg fills what is missing with grey. In a scan 0xFF is always stuffed, so the first EOI in there is the end;
+    # whether there is one shows fastest from behind.
+    if data.rfind(b"\xff\xd9", jpeg.scan) < 0:
+        raise BadPicture("the JPEG picture is cut short: its end is missing")
+    if not jpeg.whole:
+        bombs.check_scans(data, jpeg.scan)
+    if jpeg.bits != 8 or jpeg.channels not in (1, 3, 4):
+        raise UnsupportedFormat(f"JPEG of {jpeg.channels} channels of {jpeg.bits} bits is not served: send 8-bit RGB")
+    if jpeg.channels == 4:
+        picture = pillow.open_with_pillow(data, "JPEG")
+        if picture.size != jpeg.header.stored:
+            raise BadPicture("the JPEG picture has more than one header")
+        return pillow.read(picture, bits=8)
+    # A quarter faster than Pillow.
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[reduction]
+    rgb = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if rgb is None:
+        raise BadPicture("the JPEG picture is broken")
+    return np.asarray(rgb, np.uint8)

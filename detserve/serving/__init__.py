@@ -1,0 +1,1 @@
+"""Where `python -m detserve.serving.versions` was, and still works."""

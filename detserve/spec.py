@@ -1,0 +1,25 @@
+"""The names that a model of your own imports: `detserve.models.spec` under the name that it will keep."""
+
+from detserve.models.spec import (
+    DetectorSpec,
+    ModelSpec,
+    NetworkSpec,
+    OnnxSpec,
+    Outputs,
+    ReaderSpec,
+    TextSpec,
+    Weights,
+    import_spec,
+)
+
+__all__ = [
+    "DetectorSpec",
+    "ModelSpec",
+    "NetworkSpec",
+    "OnnxSpec",
+    "Outputs",
+    "ReaderSpec",
+    "TextSpec",
+    "Weights",
+    "import_spec",
+]

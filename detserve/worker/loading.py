@@ -1,0 +1,39 @@
+"""Loading: the recipe of an unpacked archive → its pipeline, its engines loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from detserve import engines
+from detserve.archives.recipe import ENGINE_FOLDER, PackedModel, Recipe
+from detserve.engines.base import Device, Engine, detector_spec
+from detserve.engines.torch_device import TorchEngine
+from detserve.worker.detector import Detector, HostDetector
+from detserve.worker.pipeline import Pipeline
+from detserve.worker.reader import Reader
+
+
+def load_pipeline(recipe: Recipe, folder: Path, device: Device) -> Pipeline[Any, Any]:
+    """The pipeline of the archive that was unpacked into that folder.
+
+    Raises BackendMissing when this machine cannot run its engines, BadSpec when the settings do not fit the models.
+    """
+    engine = load_engine(recipe.detect, folder / ENGINE_FOLDER / "detect", device)
+    reader = Reader(load_engine(recipe.read, folder / ENGINE_FOLDER / "read", device)) if recipe.read else None
+    return Pipeline(detector_on(engine), recipe.max_pixels, recipe.reduced_decode, reader)
+
+
+def load_engine(packed: PackedModel, folder: Path, device: Device) -> Engine:
+    """The engine of one model, from its folder."""
+    return engines.find(packed.backend)(folder, packed.spec(), packed.plan, device)
+
+
+def detector_on(engine: Engine) -> Detector[Any, Any]:
+    """The engine with its decode, on the GPU where the engine is there and the model has a head in PyTorch."""
+    head = detector_spec(engine).head() if isinstance(engine, TorchEngine) and engine.on_gpu else None
+    if head is None or not isinstance(engine, TorchEngine):
+        return HostDetector(engine)
+    from detserve.worker.cuda_detector import CudaDetector
+
+    return CudaDetector(engine, head)

@@ -1,7 +1,0 @@
-"""The handler of text."""
-
-from detserve.worker.handler import PictureHandler
-
-
-class TextHandler(PictureHandler):
-    """Pictures → regions of text."""
