@@ -9,13 +9,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from detserve.bench.engine import packed
-from detserve.bench.target import Answer
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "own-model.md").read_text("utf-8")
@@ -33,11 +33,13 @@ def run(folder: Path, command: str) -> None:
     assert ended.returncode == 0, f"{command}\n{ended.stdout}{ended.stderr}"
 
 
-def ask(archive: Path, *pictures: bytes) -> list[Answer]:
-    async def answers() -> list[Answer]:
+def ask(archive: Path, *pictures: bytes) -> list[Any]:
+    """The answers that a worker of that archive gives to those pictures."""
+
+    async def answers() -> list[Any]:
         with packed(archive) as target:
             async with target.open() as attack:
-                return [await attack(picture) for picture in pictures]
+                return [json.loads((await attack(picture)).body) for picture in pictures]
 
     return asyncio.run(answers())
 
@@ -64,11 +66,11 @@ def test_the_model_of_the_page_finds_what_it_says(archive: Path, astronaut: byte
         cv2.circle(spots, centre, 45, (255, 255, 255), -1)
     photograph = cv2.imdecode(np.frombuffer(astronaut, np.uint8), cv2.IMREAD_COLOR)
     drawn, asked = ask(archive, jpeg(spots), jpeg(photograph))
-    found = [np.multiply(each["xywh_ratio"][:2], (640, 480)) for each in json.loads(drawn.body)]
+    found = [np.multiply(each["xywh_ratio"][:2], (640, 480)) for each in drawn]
     assert len(found) == len(centres)
     for centre in centres:
         assert min(np.linalg.norm(place - centre) for place in found) < 20
-    (shown,), first = json.loads(blocks("json")[0]), json.loads(asked.body)[0]
+    (shown,), first = json.loads(blocks("json")[0]), asked[0]
     assert shown == {key: pytest.approx(value, abs=0.01) for key, value in first.items()}
 
 
