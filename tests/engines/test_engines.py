@@ -107,7 +107,7 @@ class PyramidSpec(HalvesSpec, TextSpec):
         return Pyramid()
 
 
-@pytest.mark.parametrize("name", [name for name in engines.here() if name != "tensorrt"])
+@pytest.mark.parametrize("name", [name for name in engines.available() if name != "tensorrt"])
 def test_an_engine_with_open_sides_is_right_at_sizes_that_it_was_not_traced_with(name: str, tmp_path: Path) -> None:
     weights = Weights(origin="none", licence="CC0-1.0")
     spec = PyramidSpec(name="pyramid", task="text", weights=weights, outputs=("near", "mean"), size=(640, 640))
