@@ -1,7 +1,7 @@
 """Places: where detserve finds its configuration and handler, and where it puts archives, logs and results.
 
 In a checkout all of them lie beside the package. Where detserve is installed, the first two lie inside the package, and
-the others in the folder that the command was started in.
+the others in the folder that the command was started in. What a message tells the user to type differs likewise.
 """
 
 from __future__ import annotations
@@ -23,3 +23,21 @@ RUN_DIR = HOME / "run"
 """Logs, keys, the effective configuration and what else a server writes."""
 RESULTS = HOME / "result"
 """Drawn pictures."""
+
+_TYPED = {"serve": "make serve", "pack": "python repack.py", "versions": "python -m detserve versions"}
+
+
+def typed(command: str) -> str:
+    """What the user types for `detserve COMMAND`: in a checkout what the README starts with."""
+    return _TYPED[command] if _CHECKOUT else f"detserve {command}"
+
+
+def packing(name: str) -> str:
+    """What the user types to get the archive of that name."""
+    command = f"{typed('pack')} {name}"
+    return f"make model_store/{name}.mar, or {command}" if _CHECKOUT else command
+
+
+def installing(extra: str) -> str:
+    """What brings the packages of an extra, which in a checkout are those of requirements/EXTRA.txt."""
+    return f"pip install -r requirements/{extra}.txt" if _CHECKOUT else f"pip install 'detserve[{extra}]'"

@@ -108,7 +108,7 @@ def read(path: Path) -> Archive:
             document = yaml.safe_load(mar.read(model["configFile"]))
             files = {info.filename: info.file_size for info in mar.infolist()}
     except FileNotFoundError:
-        raise BadArchive(f"no file {path}; make it with repack.py") from None
+        raise BadArchive(f"no file {path}; pack it first") from None
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, yaml.YAMLError) as error:
-        raise BadArchive(f"{path.name} is no archive of detserve's ({error}); pack it anew with repack.py") from error
+        raise BadArchive(f"{path.name} is no archive of detserve's ({error}); pack it anew") from error
     return Archive(*identity, Recipe.of_archive(document), files)
