@@ -50,7 +50,7 @@ def main() -> None:
     batch = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as scratch:
         built: dict[tuple[str, str], Engine] = {}
-        for backend in engines.here():
+        for backend in engines.available():
             for precision in (each for each in engines.find(backend).precisions if each != INT8):
                 folder = Path(scratch, backend, precision)
                 folder.mkdir(parents=True)

@@ -1,10 +1,15 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from detserve import models
+from detserve.client import command as client_command
 from detserve.errors import InvalidOption
-from detserve.options import Options
+from detserve.options import OPTIONS, Option, Options
+from detserve.pack import command as pack_command
+from detserve.serve.model_config import PACK_KEYS
 
 SPEC = models.find("centerface")
 
@@ -45,3 +50,30 @@ def test_no_text_brings_it_down(value: str | bytes) -> None:
         assert 0 <= Options.parse({"conf_threshold": value}, SPEC).conf_threshold <= 1
     except InvalidOption as error:
         assert len(str(error)) < 500  # 40 characters of it at most, each escaped
+
+
+def test_the_readmes_table_is_what_is_declared() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    rows = [f"| `{each.header}` | `{each.name}` | {each.means} | {each.range} |" for each in OPTIONS]
+    assert "\n".join(["| header | field | means | range |", "|---|---|---|---|", *rows, ""]) in readme
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_each_option_is_known_by_all_its_names(option: Option) -> None:
+    value = option.choices[-1] if option.choices else option.high
+    for name in (option.header, option.header.lower(), option.name, option.name.title()):
+        assert getattr(Options.parse({name: str(value)}, SPEC), option.name) == value
+    client = client_command.parse(
+        ["img.jpg", "--out", "result", option.flag, *([str(value)] if option.name != "maps" else [])]
+    )
+    assert getattr(client, option.name) == (True if option.name == "maps" else value)
+    assert (option.key in PACK_KEYS) is option.packed
+    if option.packed:
+        assert getattr(pack_command.parse(["fd1", option.flag, str(value)]), option.key) == value
+
+
+def test_an_archive_may_have_defaults_of_its_own() -> None:
+    assert Options.parse({}, SPEC, {"split": "words"}).split == "words"
+    assert Options.parse({"X-Split": "lines"}, SPEC, {"split": "words"}).split == "lines"
+    with pytest.raises(InvalidOption, match=r"^split must be lines or words, not 'letters'$"):
+        Options.parse({"split": "Letters"}, SPEC)

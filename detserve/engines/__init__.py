@@ -31,7 +31,7 @@ def find(name: str) -> type[Engine]:
     return adapter
 
 
-def here() -> list[str]:
+def available() -> list[str]:
     """The names of those that run on this machine."""
     return [name for name in ADAPTERS if _adapter(name).missing() is None]
 

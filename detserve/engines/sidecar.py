@@ -31,7 +31,7 @@ class Sidecar:
 
     @staticmethod
     def versions() -> dict[str, str]:
-        """Of the packages that an engine hangs on; of torch2trt put on the path without an installation, "unknown"."""
+        """Of the packages that an engine depends on; "unknown" for a torch2trt on the path that is not installed."""
         import tensorrt
         import torch
 

@@ -100,13 +100,20 @@ def request(options: argparse.Namespace) -> PackRequest:
         read=read,
         reduced_decode=not options.exact_decode,
         calibration=several(chosen.get("calibration")),
-        options={each.name: chosen[each.key] for each in PACKED_OPTIONS if not each.setting and each.key in chosen},
+        options={
+            each.name: word(chosen[each.key]) for each in PACKED_OPTIONS if not each.setting and each.key in chosen
+        },
         **{
             key: chosen[key]
             for key in ("out", "backend", "precision", "max_batch", "opt_batch", "version")
             if key in chosen
         },
     )
+
+
+def word(value: str | bool) -> str:
+    """A choice as a YAML file may have it, where `on` and `off` are truth values."""
+    return value if isinstance(value, str) else ("off", "on")[value]
 
 
 def several(value: str | Sequence[str] | None) -> Sequence[str]:

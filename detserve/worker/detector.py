@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -18,11 +18,10 @@ from detserve.options import Options
 class Indexable(Protocol):
     """What has parts of its own kind, as arrays and tensors have."""
 
-    def __getitem__(self: Self_, index: int | slice, /) -> Self_:
+    def __getitem__(self, index: int | slice, /) -> Self:
         """A part."""
 
 
-Self_ = TypeVar("Self_")
 Canvases = TypeVar("Canvases", bound=Indexable)
 """Room for letterboxed pictures, uint8 [n, height, width, 3], where the detector wants it: an array or a tensor."""
 Raw = TypeVar("Raw")

@@ -34,7 +34,7 @@ HISTOGRAMS = {
 """Name → unit and upper bounds of the buckets."""
 REJECTED = "RejectedPictures"
 STARTS = "WorkerStarts"
-"""Workers that were loaded: what is more than the workers there are was a restart."""
+"""Workers that were loaded. Beyond the number of workers that a model has, each is a restart."""
 MEMORY = "WorkerMemory"
 """Resident memory of each worker, by the number that TorchServe gives it and keeps when it starts it anew."""
 SECONDS = 1.0

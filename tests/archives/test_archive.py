@@ -130,3 +130,11 @@ def test_an_archive_of_ocr_holds_two_parts(tmp_path: Path, files: dict[str, Path
     recipe = Recipe(detect=PART, read=PART, options={"split": "words"})
     archive.write(tmp_path / "ocr1.mar", "ocr1", "1.0", "face.py", recipe, files)
     assert archive.read(tmp_path / "ocr1.mar").recipe == recipe
+
+
+def test_the_recipe_of_an_archive_from_before_the_rooms_is_read() -> None:
+    """Its YAML as commit 0385645 wrote it; tests/e2e/test_archives_of_old.py packs with that commit's code."""
+    recipe = Recipe.of_archive(yaml.safe_load((Path(__file__).parent / "recipe_of_old.yaml").read_text("utf-8")))
+    spec = recipe.detect.spec()
+    assert (spec.name, spec.size, spec.conf, spec.iou) == ("centerface", (320, 320), 0.5, 0.3)
+    assert (recipe.detect.backend, recipe.detect.plan.precision, recipe.read) == ("openvino", "auto", None)

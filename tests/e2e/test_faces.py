@@ -43,7 +43,7 @@ def test_headers_tell_the_picture_the_model_and_the_stages(server, astronaut: by
     assert all(float(ms) > 0 for ms in stages.values())
 
 
-@pytest.mark.parametrize("field", ["data", "image"])
+@pytest.mark.parametrize("field", ["data", "image", "file"])
 def test_multipart_takes_the_picture_and_the_options(server, astronaut: bytes, field: str) -> None:
     url = f"{server.url}/predictions/fd1"
     plain = requests.post(url, files={field: ("a.png", astronaut, "image/png")}, timeout=30)

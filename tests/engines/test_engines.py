@@ -71,7 +71,7 @@ def build(name: str, folder: Path, spec: NetworkSpec = SPEC, precision: str = "f
     return adapter(folder, spec, plan, Device())
 
 
-@pytest.fixture(scope="module", params=engines.here())
+@pytest.fixture(scope="module", params=engines.available())
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     return build(request.param, tmp_path_factory.mktemp(request.param))
 
@@ -99,7 +99,7 @@ def test_a_batch_of_another_shape_or_kind_is_refused(engine: Engine, bad: np.nda
 
 # TorchScript counts its classes in each process: tests/pack/test_repack.py packs with it in two. No two builds of
 # TensorRT's are the same.
-@pytest.mark.parametrize("name", [name for name in engines.here() if name not in ("torchscript", "tensorrt")])
+@pytest.mark.parametrize("name", [name for name in engines.available() if name not in ("torchscript", "tensorrt")])
 def test_the_same_network_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         build(name, tmp_path / folder)

@@ -178,7 +178,7 @@ def test_a_face_models_weights_given_to_craft_are_refused_by_name(
 def test_users_checkpoints_are_packed_for_every_backend(shared: Path, tmp_path: Path) -> None:
     from detserve import engines
 
-    for backend in engines.here():
+    for backend in engines.available():
         weights = shared / "weights/yolov5n-0.5.pt"
         options = [
             "--model",
@@ -192,3 +192,13 @@ def test_users_checkpoints_are_packed_for_every_backend(shared: Path, tmp_path: 
         ]
         assert repack.main(["yf", *options, "--size", "256", "--out", str(tmp_path)]) == 0
         assert archive.read(tmp_path / "yf.mar").recipe.detect.parity["detections"] == 1
+
+
+@pytest.mark.parametrize("detect", ["off", "'off'"])
+def test_a_choice_in_yaml_may_be_a_truth_value(detect: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """YAML reads a bare `off` as false."""
+    (tmp_path / "lines.yaml").write_text(
+        f"pack: {{model: ppocrv6-small-det, reader: x, detect: {detect}, split: words}}"
+    )
+    monkeypatch.setattr(repack, "CONFIG_DIR", tmp_path)
+    assert repack.request(repack.parse(["lines"])).options == {"detect": "off", "split": "words"}

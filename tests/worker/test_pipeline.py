@@ -163,7 +163,7 @@ def test_zidane_is_found_where_the_published_decode_finds_it(shared: Path, tmp_p
     faces = next(case for case in cases if case["name"] == "zidane square 320")["faces"]
     wanted = (np.array([face["box"] for face in faces]) - [0, 70, 0, 70]) * 4
     picture = (shared / "images/yolo_zidane.jpg").read_bytes()
-    for name in engines.here():
+    for name in engines.available():
         (tmp_path / name).mkdir()
         adapter, plan = engines.find(name), EnginePlan(precision="fp32", max_batch=1)
         adapter.build(network, plan, tmp_path / name)
