@@ -51,4 +51,4 @@ $(VENV)/.dev: $(VENV)/.serve
 	@touch $@
 
 clean:
-	rm -rf run model_store/*.mar model_store/*.mar.sha256
+	rm -rf run model_store/*.mar model_store/*.mar.sha256 build *.egg-info
