@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -90,3 +91,12 @@ def test_no_module_is_too_long() -> None:
     paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     lengths = {path.relative_to(ROOT): len(path.read_text("utf-8").splitlines()) for path in paths}
     assert {path: length for path, length in lengths.items() if length > LIMIT} == {}
+
+
+def test_the_guide_names_files_that_are_there() -> None:
+    guide = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", guide)
+    assert len(links) > 15
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    rooms = re.findall(r"^      (\w+)/ ", guide, re.MULTILINE)
+    assert rooms == ORDER

@@ -36,7 +36,7 @@ class TimedLoad:
 
 @dataclass(frozen=True)
 class Probe:
-    """Ask for one hit with the first picture; it is answered with an Reply."""
+    """Ask for one hit with the first picture; it is answered with a Reply."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Reply:
 
 
 Attack = Callable[[bytes], Awaitable[Reply]]
-"""One hit with a picture's bytes. It never raises: a hit that fails is an Reply as well."""
+"""One hit with a picture's bytes. It never raises: a hit that fails is a Reply as well."""
 
 
 class Target(Protocol):

@@ -14,7 +14,7 @@ ADAPTERS = {
     "torchscript": "detserve.engines.torchscript:TorchScript",
     "eager": "detserve.engines.eager:Eager",
 }
-"""Engine name → "module:class"."""
+"""Backend name → "module:class"."""
 
 
 def find(name: str) -> type[Engine]:

@@ -56,7 +56,7 @@ class PlainBody(Envelope):
 
 
 class V1(Envelope):
-    """KServe's first form, which is TensorFlow Registration's."""
+    """KServe's first form, which is TensorFlow Serving's."""
 
     def answer(self, contents: Sequence[Any], model: str, version: str) -> bytes:
         """JSON of the predictions."""

@@ -1,4 +1,5 @@
-"""The README does what it says: its commands are run as they stand, in a copy of the project, ports aside."""
+"""The README and the pages beside it do what they say: their commands are run as they stand, in a copy of the project,
+ports aside."""
 
 import json
 import os
@@ -19,7 +20,13 @@ from detserve.pack.weights import locate
 from tests.e2e.server import port_options
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text("utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
+    for path in (ROOT, ROOT / "docs")
+    for path in sorted(path.glob("*.md"))
+}
+RUN = ("README.md", "docs/models.md", "docs/operating.md")
+"""The pages whose commands are run, in this order."""
 PARTS = ("detserve", "handlers", "config", "requirements", "Makefile", "repack.py", "serve.py", "client.py")
 VENV = Path(sys.prefix)
 
@@ -80,25 +87,37 @@ def copy(tmp_path_factory: pytest.TempPathFactory, shared: Path, astronaut: byte
     process.wait(60)
 
 
-def commands() -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if not line.startswith("make ")]
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGES[page], re.DOTALL)
 
 
-def test_every_command_works_in_the_order_of_the_page(copy: Copy) -> None:
-    outputs = {command: copy.run(command) for command in commands()}
-    assert len(outputs) >= 8
+@pytest.mark.parametrize("page", RUN)
+def test_every_command_works_in_the_order_of_the_page(copy: Copy, page: str) -> None:
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines() if not line.startswith("make ")]
+    outputs = {command: copy.run(command) for command in lines}
     faces = [out for command, out in outputs.items() if "/predictions/fd" in command]
     assert all(len(json.loads(out)) == 1 for out in faces)
-    assert len(json.loads(outputs["curl -T page.png localhost:8080/predictions/td1"])) == 7
-    assert len(list((copy.folder / "result").iterdir())) >= 5
-    (described,) = [out for command, out in outputs.items() if command == "curl localhost:8081/models/fd3"]
-    assert len(json.loads(described)[0]["workers"]) == 2
+    if page == "README.md":
+        assert len(outputs) >= 8
+        assert len(json.loads(outputs["curl -T page.png localhost:8080/predictions/td1"])) == 7
+        assert len(list((copy.folder / "result").iterdir())) >= 5
+    elif page == "docs/models.md":
+        assert all(name in outputs[".venv/bin/python repack.py --list"] for name in ("centerface", "craft-refined"))
+    else:
+        (described,) = [out for command, out in outputs.items() if command == "curl localhost:8081/models/fd3"]
+        assert len(json.loads(described)[0]["workers"]) == 2
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/operating.md"])
+def test_every_snippet_of_python_works(copy: Copy, page: str) -> None:
+    (snippet,) = blocks(page, "python")
+    (copy.folder / "snippet.py").write_text(snippet.replace("localhost:8080", f"localhost:{copy.ports['--port']}"))
+    assert "0.91" in copy.run(".venv/bin/python snippet.py")
 
 
 @pytest.mark.parametrize(("number", "request_"), [(0, "img.jpg fd1"), (1, "page.png ocr1")])
 def test_the_answers_on_the_page_are_the_answers(copy: Copy, number: int, request_: str) -> None:
-    (shown,) = json.loads(re.findall(r"```json\n(.*?)```", README, re.DOTALL)[number])
+    (shown,) = json.loads(blocks("README.md", "json")[number])
     picture, model = request_.split()
     first = json.loads(copy.run(f"curl -T {picture} localhost:8080/predictions/{model}"))[0]
     assert shown.keys() == first.keys()
@@ -106,9 +125,32 @@ def test_the_answers_on_the_page_are_the_answers(copy: Copy, number: int, reques
         assert first[key] == (value if isinstance(value, str) else pytest.approx(value, abs=0.01)), key
 
 
-def test_links_and_make_targets_exist() -> None:
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / link).exists(), link
+def anchors(page: str) -> set[str]:
+    """The names that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", PAGES[page], re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_make_targets_exist(page: str) -> None:
+    text = re.sub(r"```.*?```", "", PAGES[page], flags=re.DOTALL)
+    for link, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", text):
+        target = ((ROOT / page).parent / link).resolve() if link else ROOT / page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.relative_to(ROOT).as_posix()), f"{link}#{anchor}"
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    for target in set(re.findall(r"\bmake (serve|test|check|format|bench|chaos|audit)\b", README)):
+    for target in set(re.findall(r"\bmake (serve|test-all|test|check|format|bench|chaos|audit)\b", PAGES[page])):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/docker.md"])
+def test_no_two_containers_of_a_page_share_a_name_or_a_port(page: str) -> None:
+    running: dict[str, str] = {}
+    for words in re.findall(r"docker ((?:run|rm) .*)", PAGES[page]):
+        name = re.search(r"(?:--name|rm -f) (\w+)", words)
+        if name and words.startswith("rm"):
+            running.pop(name[1], None)
+        elif name and (port := re.search(r"-p \S*?(\d+):8080", words)):
+            assert name[1] not in running, words
+            assert port[1] not in running.values(), words
+            running[name[1]] = port[1]

@@ -1,4 +1,4 @@
-"""The README's table of models and backends, walked: what has a tick is built and run; what has none says why."""
+"""The table of models and backends in docs/models.md, walked: a tick is built and run, where none is it says why."""
 
 import re
 from pathlib import Path
@@ -16,12 +16,12 @@ from detserve.errors import BackendMissing
 from detserve.models.spec import ModelSpec, NetworkSpec, ReaderSpec
 from detserve.pack.weights import locate
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text("utf-8")
 
 
 def table() -> dict[str, dict[str, bool]]:
-    """Model → backend → whether the README says that they go together."""
-    head, _, *rows = re.findall(r"^\|(.*)\|$", README[README.index("| model | weights |") :], re.MULTILINE)
+    """Model → backend → whether the page says that they go together."""
+    head, _, *rows = re.findall(r"^\|(.*)\|$", PAGE[PAGE.index("| model | weights |") :], re.MULTILINE)
     names = [cell.strip() for cell in head.split("|")][4:]
     found = {}
     for row in rows:

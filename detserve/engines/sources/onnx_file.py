@@ -34,6 +34,8 @@ class OnnxFile:
             raise BadWeights(
                 f"{path.name}: not an ONNX file ({error}); {spec.name} takes {spec.weights.origin}"
             ) from None
+        # Its names shall be none of ours: what goes in front of it and behind has names, too.
+        model = onnx.compose.add_prefix(model, "file.")
         weights = {tensor.name for tensor in model.graph.initializer}
         inputs = [value.name for value in model.graph.input if value.name not in weights]
         outputs = [value.name for value in model.graph.output]
