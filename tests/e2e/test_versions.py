@@ -90,7 +90,7 @@ def put(archive: Path, server: Server) -> None:
 
 def versions_py(server: Server, *arguments: str) -> str:
     place = ["--management", server.management, "--run-dir", str(server.run_dir)]
-    command = [sys.executable, "-m", "detserve.serve.versions", NAME, *arguments, *place]
+    command = [sys.executable, "-m", "detserve", "versions", NAME, *arguments, *place]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
