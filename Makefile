@@ -8,7 +8,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 # What goes into an archive, and what makes it.
-CODE := $(shell python3 detserve/archives/contents.py) $(wildcard handlers/*.py detserve/pack/*.py) detserve/places.py
+CODE := $(shell python3 detserve/archives/contents.py) $(wildcard detserve/pack/*.py) detserve/places.py
 
 .PHONY: serve test chaos check audit format bench clean
 

@@ -9,6 +9,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from detserve import __version__
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     name, command = f"detserve {given.command}", COMMANDS[given.command]
     module, _, function = command.run.partition(":")
+    sys.path.append(str(Path.cwd()))  # where `--model my_module:Spec` lies; a script looks beside itself
     try:
         run = getattr(importlib.import_module(module), function)
     except ImportError as error:

@@ -1,6 +1,6 @@
-"""Places: where detserve finds its configuration and handler, and where it puts archives, logs and results.
+"""Places: where detserve finds its configuration, and where it puts archives, logs and results.
 
-In a checkout all of them lie beside the package. Where detserve is installed, the first two lie inside the package, and
+In a checkout all of them lie beside the package. Where detserve is installed, the first lies inside the package, and
 the others in the folder that the command was started in. What a message tells the user to type differs likewise.
 """
 
@@ -13,9 +13,6 @@ _CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "config" / "config.properties").
 
 CONFIG_DIR = (_CHECKOUT or PACKAGE) / "config"
 """TorchServe's settings, logging and metrics, and a YAML for each served model."""
-HANDLER = (_CHECKOUT or PACKAGE) / "handlers" / "picture_handler.py"
-"""What TorchServe finds in an archive as its handler."""
-
 HOME = _CHECKOUT or Path.cwd()
 MODEL_STORE = HOME / "model_store"
 """The archives."""

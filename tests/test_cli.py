@@ -108,7 +108,7 @@ def test_wrong_usage_is_told_in_the_commands_own_words(
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["show", "absent.mar"], "detserve show: no file absent.mar; pack it first"),
+        (["show", "absent.mar"], "detserve show: no file absent.mar; repack.py \\(detserve pack\\) makes it"),
         (["verify", "absent.mar"], "detserve verify: cannot read absent.mar or its sum: .*"),
         (["pack", "own"], "detserve pack: --model is needed: .*"),
         (["serve", "--model-store", "absent"], "detserve serve: no archive in absent: python repack.py fd1 makes .*"),

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from detserve.archives.archive import write_zip
 from detserve.archives.checksums import SUMS, check_sum, sums
+from detserve.archives.recipe import PACK_IT
 from detserve.errors import BadArchive
 
 ENGINE_PICKLES = ("network.pt", "network.torchscript", "engine.pth")
@@ -25,7 +26,7 @@ def verify(path: Path, sha256: str | None = None) -> str:
     contents = _contents(path)
     listed = contents.pop(SUMS, None)
     if listed is None:
-        raise BadArchive(f"{path.name} has no {SUMS}: pack it anew")
+        raise BadArchive(f"{path.name} has no {SUMS}: pack it anew with {PACK_IT}")
     if listed != sums(contents):
         raise BadArchive(f"{path.name} was changed after it was packed: {_difference(listed, sums(contents))}")
     for name, content in contents.items():
@@ -47,7 +48,7 @@ def _contents(path: Path) -> dict[str, bytes]:
                     raise BadArchive(f"{path.name} has a file that leads out of its folder, {name!r}: do not serve it")
             return {name: mar.read(name) for name in mar.namelist()}
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-        raise BadArchive(f"{path.name} is no whole archive ({error}): pack it anew") from error
+        raise BadArchive(f"{path.name} is no whole archive ({error}): pack it anew with {PACK_IT}") from error
 
 
 def _difference(listed: bytes, found: bytes) -> str:
