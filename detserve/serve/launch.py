@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import IO, TypedDict, cast
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Self, TypedDict, cast
 
 from detserve.errors import ServerFailed
 from detserve.places import PACKAGE
@@ -64,11 +65,16 @@ def options(settings: Settings) -> list[str]:
 class Launched:
     """A server's process. settings: where it listens; process: what was started, Java and the workers below it.
 
+    `with` one, it is ready in the block and ended after it: ServerFailed where it does not start, or ends in a fault.
     What it prints goes into files without a name, never into a pipe that stops it when nobody reads.
     """
 
     def __init__(
-        self, settings: Settings, command: Sequence[str], environment: Mapping[str, str] | None = None
+        self,
+        settings: Settings,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        cwd: Path = PACKAGE.parent,
     ) -> None:
         self.settings = settings
         self._streams = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115, `end` closes them
@@ -76,9 +82,22 @@ class Launched:
         output, errors = self._streams
         # A group of its own: Ctrl-C is for the program that started it, which ends it in its own time.
         self.process = subprocess.Popen(
-            command, cwd=PACKAGE.parent, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
+            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
             process_group=0,
         )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.end()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        status, errors = self.end()
+        if status and kind is None:
+            raise ServerFailed(f"the server ended with status {status}: {errors[-2000:]}")
 
     @property
     def url(self) -> str:
@@ -127,22 +146,9 @@ class Launched:
         return status, self.errors
 
 
-def start(settings: Settings, *arguments: str, program: Sequence[str] = PROGRAM) -> Launched:
-    """Start a server with these settings and further arguments of `detserve serve`; wait_ready and end are yours."""
+def launch(settings: Settings, *arguments: str, program: Sequence[str] = PROGRAM) -> Launched:
+    """Start a server with these settings and further arguments of `detserve serve`."""
     return Launched(settings, [*program, *arguments, *options(settings)])
-
-
-@contextmanager
-def launch(settings: Settings, *arguments: str, program: Sequence[str] = PROGRAM) -> Iterator[Launched]:
-    """A server that is ready, ended with the block. Raises ServerFailed when it does not start, or ends in a fault."""
-    server = start(settings, *arguments, program=program)
-    try:
-        server.wait_ready()
-        yield server
-    finally:
-        status, errors = server.end()
-    if status:
-        raise ServerFailed(f"the server ended with status {status}: {errors[-2000:]}")
 
 
 def _text(stream: IO[bytes]) -> str:

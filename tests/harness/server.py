@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ import psutil
 import requests
 
 from detserve.serve.config import Settings
-from detserve.serve.launch import Launched, free_ports, launch, options
+from detserve.serve.launch import PROGRAM, Launched, free_ports, options
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -84,11 +84,18 @@ class Server:
 
 
 @contextmanager
-def serving(store: Path, run_dir: Path, *arguments: str) -> Iterator[Server]:
+def serving(
+    store: Path,
+    run_dir: Path,
+    *arguments: str,
+    starter: Sequence[str | Path] = PROGRAM,
+    cwd: Path = ROOT,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
     """A server with these further arguments, its models ready; ended by SIGTERM, which must leave status 0."""
     settings = Settings(model_store=store, run_dir=run_dir, **free_ports())
     begin = time.monotonic()
-    with launch(settings, *arguments) as launched:
+    with Launched(settings, [*map(str, starter), *arguments, *options(settings)], env, cwd) as launched:
         yield Server(settings, launched.process, time.monotonic() - begin)
 
 

@@ -10,7 +10,7 @@ from detserve.errors import ServerFailed
 from detserve.serve import command
 from detserve.serve.config import Settings
 from detserve.serve.frontend import check_ports
-from detserve.serve.launch import free_ports, launch, options, start
+from detserve.serve.launch import free_ports, launch, options
 
 
 def test_ports_are_free_and_each_is_another(settings: Settings) -> None:
@@ -45,7 +45,7 @@ def test_who_does_not_start_says_why(settings: Settings) -> None:
 
 
 def test_who_is_late_is_told_and_can_be_ended(settings: Settings) -> None:
-    server = start(settings, program=[sys.executable, "-c", "import time; time.sleep(60)"])
+    server = launch(settings, program=[sys.executable, "-c", "import time; time.sleep(60)"])
     with pytest.raises(ServerFailed, match="the server is not ready after 0 s; see "):
         server.wait_ready(0)
     assert server.end() == (-15, "")
