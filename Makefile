@@ -19,7 +19,7 @@ serve: $(VENV)/.serve model_store/fd1.mar model_store/td1.mar model_store/ocr1.m
 
 # Two processes for all but what measures time, which comes after it with no test beside it. With ARGS one for all.
 define run-tests
-$(PYTHON) -m pytest -m "$(1) and not timed" -n 2 --dist loadgroup --no-loadscope-reorder
+$(PYTHON) -m pytest -m "$(1) and not timed" -n 2
 $(PYTHON) -m pytest -m "$(1) and timed"
 endef
 
