@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.archives import Shelf
+from tests.harness.archives import MODELS, Shelf
 from tests.harness.server import Server, serving
 
 
 @pytest.fixture(scope="session")
 def store(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model store with fd1, td1 and ocr1 as `make serve` packs them."""
-    return shelf.store(tmp_path_factory.mktemp("store"), "fd1", "td1", "ocr1")
+    """A model store with all real archives."""
+    return shelf.store(tmp_path_factory.mktemp("store"), *MODELS)
 
 
 @pytest.fixture(scope="session")

