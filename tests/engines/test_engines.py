@@ -64,12 +64,19 @@ def expected(pixels: np.ndarray) -> dict[str, np.ndarray]:
     return {"first": 2 * x[..., 0][:, None], "mean": x.mean(axis=(1, 2, 3))}
 
 
-def build(name: str, folder: Path, spec: NetworkSpec = SPEC, precision: str = "fp32", max_batch: int = 4) -> Engine:
+def build(
+    name: str,
+    folder: Path,
+    spec: NetworkSpec = SPEC,
+    precision: str = "fp32",
+    max_batch: int = 4,
+    device: Device = Device(),  # noqa: B008, frozen
+) -> Engine:
     adapter = engines.find(name)
     plan = EnginePlan(precision=precision, max_batch=max_batch)
     folder.mkdir(exist_ok=True)
     adapter.build(Preprocessed(spec.architecture(), spec), plan, folder)
-    return adapter(folder, spec, plan, Device())
+    return adapter(folder, spec, plan, device)
 
 
 @pytest.fixture(scope="module", params=engines.available())
@@ -112,12 +119,13 @@ def test_an_engine_with_open_sides_is_right_at_sizes_that_it_was_not_traced_with
     weights = Weights(origin="none", licence="CC0-1.0")
     spec = PyramidSpec(name="pyramid", task="text", weights=weights, outputs=("near", "mean"), size=(640, 640))
     assert Preprocessed(spec.architecture(), spec).example().shape == (2, 320, 320, 3)
-    engine = build(name, tmp_path, spec)
+    engine = build(name, tmp_path, spec, device=Device(threads=2))
     for height, width in ((96, 160), (320, 320), (640, 352), (32, 640), (640, 640)):
         pixels = np.random.default_rng(1).integers(0, 256, (3, height, width, 3), dtype=np.uint8)
         outputs, wanted = engine(pixels), Preprocessed(spec.architecture(), spec).reference(pixels)
         for output, values in wanted.items():
             np.testing.assert_allclose(outputs[output], values, 1e-4, 1e-2, err_msg=f"{output} {height} {width}")
+    torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize("bad", [PIXELS[:, :16], PIXELS[0], PIXELS.astype(np.float32)])
