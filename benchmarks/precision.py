@@ -31,7 +31,7 @@ from detserve.engines.sources.base import Source
 from detserve.errors import SetupError
 from detserve.options import Options
 from detserve.pack.weights import locate
-from detserve.pictures.decode import MAX_PIXELS
+from detserve.pictures.header import MAX_PIXELS
 from detserve.worker.detector import HostDetector
 from detserve.worker.pipeline import Pipeline
 

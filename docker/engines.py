@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from detserve.archives import contents  # noqa: E402
-from detserve.places import HANDLER  # noqa: E402
 
 
 def prepare(folder: Path, names: Sequence[str], backend: str, precision: str | None, tolerant: bool) -> Path:
@@ -60,6 +59,6 @@ def _digest(backend: str, precision: str | None) -> str:
     """A digest of everything that goes into an archive or decides about it, except installed packages."""
     digest = hashlib.sha256(f"{backend} {precision}".encode())
     models = {path.name: path for path in sorted((ROOT / "config").glob("*.yaml")) if path.name != "metrics.yaml"}
-    for name, path in (contents.files() | {HANDLER.name: HANDLER} | models).items():
+    for name, path in (contents.files() | models).items():
         digest.update(name.encode() + path.read_bytes())
     return digest.hexdigest()[:12]

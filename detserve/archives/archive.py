@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from detserve.archives.checksums import SUMS, sha256_of, sum_beside, sums
-from detserve.archives.recipe import Recipe
+from detserve.archives.recipe import PACK_IT, Recipe
 from detserve.errors import BadArchive
 
 MANIFEST = "MAR-INF/MANIFEST.json"
@@ -108,7 +108,7 @@ def read(path: Path) -> Archive:
             document = yaml.safe_load(mar.read(model["configFile"]))
             files = {info.filename: info.file_size for info in mar.infolist()}
     except FileNotFoundError:
-        raise BadArchive(f"no file {path}; make it with repack.py") from None
+        raise BadArchive(f"no file {path}; {PACK_IT} makes it") from None
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, yaml.YAMLError) as error:
-        raise BadArchive(f"{path.name} is no archive of detserve's ({error}); pack it anew with repack.py") from error
+        raise BadArchive(f"{path.name} is no archive of detserve's ({error}); pack it anew with {PACK_IT}") from error
     return Archive(*identity, Recipe.of_archive(document), files)

@@ -10,10 +10,12 @@ from detserve import __version__, models
 from detserve.engines.base import EnginePlan
 from detserve.errors import BadArchive
 from detserve.models.spec import ModelSpec
-from detserve.pictures.decode import MAX_PIXELS
+from detserve.pictures.header import MAX_PIXELS
 
 KEY = "detserve"
 """The top-level key of the YAML. TorchServe passes keys that it does not know on to the handler."""
+PACK_IT = "repack.py (detserve pack)"
+"""What makes archives: the script of a checkout, and the command where detserve is installed."""
 ENGINE_FOLDER = "engine"
 """The folder of the engines in an archive. Each model has a folder in it, `detect` or `read`."""
 
@@ -67,7 +69,7 @@ class Recipe:
         """The recipe in the parsed YAML of an archive. Raises BadArchive when it is not detserve's."""
         entry = (document or {}).get(KEY)
         if not isinstance(entry, Mapping):
-            raise BadArchive(f"the archive's YAML has no section {KEY!r}; pack it with repack.py")
+            raise BadArchive(f"the archive's YAML has no section {KEY!r}; pack it with {PACK_IT}")
         unknown = set(entry) - {f.name for f in fields(cls)}
         if unknown:
             made_by = entry.get(KEY, "another version")
@@ -78,7 +80,7 @@ class Recipe:
             read = entry.get("read")
             return cls(**{**entry, "detect": _packed_model(entry["detect"]), "read": read and _packed_model(read)})
         except (KeyError, TypeError) as error:
-            raise BadArchive(f"the archive's YAML is not whole ({error}); pack it anew with repack.py") from error
+            raise BadArchive(f"the archive's YAML is not whole ({error}); pack it anew with {PACK_IT}") from error
 
 
 def _packed_model(entry: Mapping[str, Any]) -> PackedModel:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from detserve.archives.archive import write_zip
 from detserve.archives.checksums import SUMS, check_sum, sums
+from detserve.archives.recipe import PACK_IT
 from detserve.errors import BadArchive
 
 ENGINE_PICKLES = ("network.pt", "network.torchscript", "engine.pth")
@@ -16,7 +17,7 @@ _PICKLE = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 
 
 def verify(path: Path, sha256: str | None = None) -> str:
-    """Check an archive of repack.py's as a whole and file by file → its sum.
+    """Check an archive of detserve's as a whole and file by file → its sum.
 
     Besides the sums: no name leads out of the folder that the archive is unpacked into, every file is listed, every
     listed file is there, none is a pickle except PyTorch's engines, and there are no bytes that belong to no file.
@@ -26,7 +27,7 @@ def verify(path: Path, sha256: str | None = None) -> str:
     contents = _contents(path)
     listed = contents.pop(SUMS, None)
     if listed is None:
-        raise BadArchive(f"{path.name} has no {SUMS}: pack it anew with repack.py")
+        raise BadArchive(f"{path.name} has no {SUMS}: pack it anew with {PACK_IT}")
     if listed != sums(contents):
         raise BadArchive(f"{path.name} was changed after it was packed: {_difference(listed, sums(contents))}")
     for name, content in contents.items():
@@ -36,7 +37,7 @@ def verify(path: Path, sha256: str | None = None) -> str:
     anew = BytesIO()
     write_zip(anew, contents | {SUMS: listed})
     if anew.getvalue() != path.read_bytes():
-        raise BadArchive(f"{path.name} has more in it than its files, or was not written by repack.py: do not serve it")
+        raise BadArchive(f"{path.name} has more in it than its files, or was not written by detserve: do not serve it")
     return found
 
 
@@ -48,7 +49,7 @@ def _contents(path: Path) -> dict[str, bytes]:
                     raise BadArchive(f"{path.name} has a file that leads out of its folder, {name!r}: do not serve it")
             return {name: mar.read(name) for name in mar.namelist()}
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-        raise BadArchive(f"{path.name} is no whole archive ({error}): pack it anew with repack.py") from error
+        raise BadArchive(f"{path.name} is no whole archive ({error}): pack it anew with {PACK_IT}") from error
 
 
 def _difference(listed: bytes, found: bytes) -> str:

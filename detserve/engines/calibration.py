@@ -11,7 +11,6 @@ from typing import Self
 from detserve.core.detections import Pixels
 from detserve.errors import RequestError, SetupError
 from detserve.models.spec import ModelSpec
-from detserve.pictures.decode import decode
 from detserve.pictures.files import find
 
 MIN_PICTURES, MAX_PICTURES = 10, 300
@@ -44,11 +43,15 @@ class Calibration:
 
     def canvas(self, picture: Path, spec: ModelSpec) -> Pixels:
         """One of the pictures on the model's input, as the pipeline draws it: uint8 [1, height, width, 3]."""
+        from detserve.pictures.decode import decode
+
         image = decode(picture.read_bytes(), target_size=lambda size: spec.letterbox(size).inner)
         return spec.letterbox(image.size).drawn_on_new_canvas(image.rgb, spec.fill)[None]
 
 
 def _readable(path: Path) -> bool:
+    from detserve.pictures.decode import decode
+
     try:
         decode(path.read_bytes())
     except (RequestError, OSError) as error:

@@ -40,7 +40,7 @@ class OpenVINO(Engine):
     @classmethod
     def missing(cls) -> str | None:
         """A sentence when OpenVINO is not installed, else None."""
-        return None if find_spec("openvino") else "OpenVINO is not installed; pip install openvino"
+        return None if find_spec("openvino") else "OpenVINO is not installed; pip install --no-deps openvino"
 
     @classmethod
     def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:

@@ -25,7 +25,6 @@ from detserve.errors import BackendMissing, BadArchive, BadSpec
 from detserve.models.spec import ModelSpec, ReaderSpec
 from detserve.pack import agreement, parity
 from detserve.pack.weights import locate
-from detserve.places import HANDLER
 
 GATE_PICTURES = {
     "face": "package:skimage/data/astronaut.png",
@@ -94,12 +93,12 @@ def pack(request: PackRequest) -> Path:
             options=dict(request.options),
             reduced_decode=request.reduced_decode,
         )
-        files = {HANDLER.name: HANDLER, **contents.files()}
+        files = contents.files()
         for model in (request.detect, request.read):
             files |= _own_module(model.model) if model else {}
         files |= {path.relative_to(scratch).as_posix(): path for path in engine_folder.rglob("*") if path.is_file()}
         path = request.out / f"{request.name}.mar"
-        archive.write(path, request.name, request.version, HANDLER.name, recipe, files)
+        archive.write(path, request.name, request.version, contents.HANDLER, recipe, files)
     return path
 
 

@@ -13,10 +13,7 @@ import numpy as np
 from detserve.core.detections import Pixels
 from detserve.errors import BadPicture, PictureTooLarge, RequestError, UnsupportedFormat
 from detserve.pictures import bombs, jpeg, pillow
-from detserve.pictures.header import Header
-
-MAX_PIXELS = 100_000_000
-"""Larger pictures are refused, unless an archive says otherwise."""
+from detserve.pictures.header import MAX_PIXELS, Header
 
 _SERVED = {
     "JPEG": re.compile(rb"\xff\xd8\xff"),

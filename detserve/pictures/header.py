@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from detserve.errors import BadPicture
 
+MAX_PIXELS = 100_000_000
+"""Pictures that declare more are refused, unless an archive says otherwise."""
+
 ORIENTATION = 0x0112
 """The number of the tag for the orientation in EXIF and TIFF."""
 

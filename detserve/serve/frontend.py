@@ -21,6 +21,7 @@ from typing import IO, NoReturn, Self
 import psutil
 
 from detserve.errors import ServerFailed
+from detserve.places import installing
 from detserve.serve.config import Listener, Settings, template, write
 from detserve.serve.drain import drain
 from detserve.serve.java import find_java
@@ -174,7 +175,7 @@ def _server_home() -> Path:
     """The folder that holds the package `ts`, found without importing it, which would import torch."""
     package = find_spec("ts")
     if package is None or package.origin is None:
-        raise ServerFailed("TorchServe is not installed in this Python: pip install torchserve==0.12.0")
+        raise ServerFailed(f"TorchServe is not installed in this Python: {installing('serve')}")
     return Path(package.origin).parents[1]
 
 

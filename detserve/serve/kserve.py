@@ -9,7 +9,7 @@ from pathlib import Path
 
 from detserve.archives import archive
 from detserve.errors import BadArchive
-from detserve.places import CONFIG_DIR
+from detserve.places import CONFIG_DIR, typed
 from detserve.serve.config import model_state, template
 from detserve.serve.model_config import ModelConfig
 
@@ -28,7 +28,7 @@ def lay_out(store: Path, names: Sequence[str], folder: Path, config_dir: Path = 
     """
     chosen = list(names) or sorted(path.stem for path in store.glob("*.mar"))
     if not chosen:
-        raise BadArchive(f"no archive in {store}: python repack.py fd1 makes {store / 'fd1.mar'}")
+        raise BadArchive(f"no archive in {store}: {typed('pack')} fd1 makes {store / 'fd1.mar'}")
     common = template(config_dir)
     models = {}
     for name in chosen:

@@ -11,6 +11,7 @@ from zipfile import is_zipfile
 
 from detserve.archives.checksums import check_sum
 from detserve.errors import BadArchive, ServerFailed, SetupError
+from detserve.places import packing, typed
 from detserve.serve.health import Roster
 from detserve.serve.management import Management
 from detserve.serve.model_config import ModelConfig, Registration
@@ -36,9 +37,9 @@ class Lineup:
         name = archive.stem
         with self._guard(name):
             if not archive.is_file():
-                raise ServerFailed(f"no {archive}: make model_store/{name}.mar, or python repack.py {name}")
+                raise ServerFailed(f"no {archive}: {packing(name)}")
             if not is_zipfile(archive):  # TorchServe would take it, and look for a handler in an empty folder
-                raise BadArchive(f"{archive} is no archive: python repack.py {name} makes it anew")
+                raise BadArchive(f"{archive} is no archive: {typed('pack')} {name} makes it anew")
             check_sum(archive)
             self.models[name] = replace(ModelConfig.load(config_dir, name).serve, **changes)
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import requests
 
 from detserve.errors import ServerFailed
+from detserve.places import typed
 from detserve.serve.model_config import Registration
 
 _MOST_WORKERS = 10_000
@@ -73,7 +74,7 @@ class Management:
                 raise
             raise ServerFailed(
                 f"TorchServe cannot unpack {archive}: it is damaged, or the disk is full; "
-                f"python repack.py {name} makes it anew"
+                f"{typed('pack')} {name} makes it anew"
             ) from error
 
     def unregister(self, name: str) -> None:

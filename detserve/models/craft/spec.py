@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from detserve.core.detections import Detections, Floats
-from detserve.models.craft import decode as craft
 from detserve.models.spec import NetworkSpec, Outputs, TextSpec, Weights
 
 if TYPE_CHECKING:
@@ -48,6 +47,8 @@ class Craft(NetworkSpec, TextSpec):
         return {name: outputs[name][:, 0] for name in self.outputs}
 
     def _decode_one(self, outputs: Outputs, i: int, conf: float) -> Detections:
+        from detserve.models.craft import decode as craft
+
         text, link = (outputs[name][i, 0] for name in self.outputs)
         quads, scores, outlines = craft.words(
             text, link, text_threshold=conf, link_threshold=self.link_threshold, low_text=self.low_text

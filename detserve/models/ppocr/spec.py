@@ -11,9 +11,8 @@ import numpy as np
 
 from detserve.core.detections import Detections, Floats, Pixels
 from detserve.errors import BadWeights
-from detserve.models.ppocr import decode as db
 from detserve.models.spec import HALF_RANGE, OnnxSpec, Outputs, ReaderSpec, TextSpec, Weights
-from detserve.text import crops, ctc
+from detserve.text import ctc
 from detserve.text.ctc import Line
 
 
@@ -30,6 +29,8 @@ class DB(OnnxSpec, TextSpec):
 
     def decode(self, outputs: Outputs, conf: Sequence[float]) -> list[Detections]:
         """The quads of each picture. A pixel of the map is a pixel of the input."""
+        from detserve.models.ppocr import decode as db
+
         maps = outputs[self.outputs[0]][:, 0]
         return [
             Detections.of_quads(*db.quads(m, threshold=self.threshold, box_threshold=c, unclip=self.unclip))
@@ -76,6 +77,8 @@ class PPReader(OnnxSpec, ReaderSpec):
 
     def place(self, text: Pixels, width: int) -> tuple[Pixels, int]:
         """The line scaled to the input's height, with padding at the right."""
+        from detserve.text import crops
+
         return crops.fit(text, self.size[1], width, self.fill)
 
     def read(self, outputs: Outputs) -> list[Line]:
