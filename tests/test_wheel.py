@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from detserve.archives import archive, contents
-from tests.e2e.server import Server, serving
+from tests.harness.server import Server, serving
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "requirements", "detserve", "config", "handlers")

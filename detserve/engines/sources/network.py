@@ -13,6 +13,8 @@ from detserve.engines.sources.base import INPUT
 from detserve.models.spec import ModelSpec, Outputs
 
 OPSET = 17
+TRACED = 320
+"""Side of what a network with open sides is traced with: at its largest CRAFT takes half a minute for it."""
 
 
 class Front(nn.Module):
@@ -65,8 +67,8 @@ class Preprocessed(nn.Module):
         return outputs
 
     def example(self) -> Tensor:
-        """A blank batch of the right shape, for tracing: of two, so that a batch of one is not taken for fixed."""
-        width, height = self.spec.size
+        """A blank batch for tracing: of two, so that one is not taken for fixed; small where sides are open."""
+        width, height = (min(side, TRACED) for side in self.spec.size) if self.spec.dynamic else self.spec.size
         return torch.zeros(2, height, width, 3, dtype=torch.uint8)
 
     def export(self, path: Path) -> None:
