@@ -60,7 +60,7 @@ def _line(line: Line, page: Page, number: str) -> etree._Element:
         _placed([word.quad for word in line.words], page),
         _E.Shape(_E.Polygon(POINTS=" ".join(_point(x, y) for x, y in line.quad))),
         ID=f"line_{number}",
-        BASELINE=" ".join(_point(x, y) for x, y in line.quad[[3, 2]]),
+        BASELINE=" ".join(_point(x, y) for x, y in line.baseline),
     )
     for i, word in enumerate(line.words, 1):
         if i > 1:

@@ -1,7 +1,8 @@
 """Font: one that shows nothing, and gives every letter that was written with it back.
 
 Its letters get codes in the order in which they come, and a table says what each code means (ToUnicode), so any script
-can be copied. All codes show the one blank glyph of a font file of 252 bytes.
+can be copied. They share a few glyphs, filled boxes as high as a line: a viewer marks these when text is selected, and
+shows them nowhere, as the text is drawn in the mode that shows nothing.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ import zlib
 
 from pikepdf import Array, Dictionary, Name, Object, Pdf, Stream, String
 
-from detserve.client.documents.text import width_of
+from detserve.client.documents.text import BASELINE, WIDTHS, width_of
 
-ASCENT, DESCENT = 780, -220
+DESCENT = -round(1000 * BASELINE)
+ASCENT = 1000 + DESCENT
 """Above and below the baseline, in thousandths of the font's size: what a viewer marks when text is selected."""
 MOST = 0xFFFF
 """Codes of two bytes; 0 is none."""
 _FILE = (
-    "eNpjYGRgYGBjcGBgYlBIz6lMY4CAH0DMmJGamBIv5vAAyM4BYrMMoAAzH6MUkL0EiFUycksqGL+A1b8AmZKTn5wI1f8BxM9NrChg"
-    "YAaazMBwAogVGEB2AXHej6n74/ltvjIwM79gwA0gOhkgeph5/qsAGV8QIiiAESzCBOczoRsG14kEAIvbGrY="
+    "eNpjYGRgYGBjcGBgYlBIz6lMu2zdtZSBgVEEKDonIzUxJem/0wEgOweIzTKAAmznmV4D2UuAWCUjt6SC7wYDCLwAYpmc/OREhlKG"
+    "OUD9LEC+QG5iRQEDJ9B0BoYTQKzAALILiOfll72I57f5ysDM/IIBA/z7w/yC6QmQwQx0EwQA9TA9+fcHKARU//8/kGRE08QOFmFn"
+    "YIHKMKGbyvgFSutA2ExdQNOCICaCAS+DFIM6gwmDI4MfyAygbYxAVzAzMAgKGgsyghz1R4IBIsOoA5NRFGTUgUpBZL4gyXxBlmHq"
+    "QsgwdSHLMAchZJiDUGReIMm8gMgAAM4PXH4="
 )
-"""A TrueType font of an empty glyph, as tests/client/documents/test_font.py makes it with fontTools; deflated."""
+"""A TrueType font of a box for each of WIDTHS, made with fontTools in tests/client/documents/test_font.py; deflated."""
 _BLOCK = 100  # entries of one section of a table, by the specification of CMaps
 _NAME = "Invisible"
 
@@ -58,10 +62,9 @@ class Font:
 
     def finish(self) -> None:
         """Tell the PDF what all codes mean that were given out. Called once, before it is saved."""
-        count = len(self._codes)
-        assert count <= MOST, "Unicode has more letters, a document has not"
+        assert len(self._codes) <= MOST, "Unicode has more letters, a document has not"
         self._within.W = Array([1, Array([width_of(letter) for letter in self._codes])])
-        self._within.CIDToGIDMap = Stream(self._pdf, b"\0\1" * (count + 1))
+        self._within.CIDToGIDMap = Stream(self._pdf, b"\0\0" + b"".join(map(_glyph, self._codes)))
         self.object.ToUnicode = Stream(self._pdf, _to_unicode(self._codes).encode("ascii"))
 
     def _descriptor(self) -> Object:
@@ -79,6 +82,11 @@ class Font:
                 StemV=80,
             )
         )
+
+
+def _glyph(letter: str) -> bytes:
+    """The two bytes of the number of a letter's glyph."""
+    return (WIDTHS.index(width_of(letter)) + 1).to_bytes(2, "big")
 
 
 def _to_unicode(codes: dict[str, int]) -> str:

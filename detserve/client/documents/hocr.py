@@ -63,11 +63,11 @@ def _line(line: Line, page: Page, number: str) -> etree._Element:
     title = _bounds([word.quad for word in line.words], page)
     x, y = line.direction
     if x >= _LEVEL:
-        # The slope of the baseline, and how far above the lower edge of the box it starts at the box's left.
+        # The slope of the baseline, and how far below the lower edge of the box it starts at the box's left.
         bottom = box([word.quad for word in line.words], page.size)[3]
-        title += f"; baseline {y / x:.4g} {min(0, round(line.quad[3][1] - bottom))}"
+        title += f"; baseline {_number(y / x)} {round(line.baseline[0, 1] - bottom)}"
     else:
-        title += f"; textangle {np.degrees(np.arctan2(-y, x)):.4g}"
+        title += f"; textangle {_number(np.degrees(np.arctan2(-y, x)))}"
     element = _E.span(_named("ocr_line", f"line_{number}", title))
     for i, word in enumerate(line.words, 1):
         element.append(_word(word, page, f"{number}_{i}"))
@@ -77,6 +77,10 @@ def _line(line: Line, page: Page, number: str) -> etree._Element:
 def _word(word: Word, page: Page, number: str) -> etree._Element:
     title = f"{_bounds([word.quad], page)}; x_wconf {round(100 * word.confidence)}"
     return _E.span(word.text, _named("ocrx_word", f"word_{number}", title))
+
+
+def _number(value: float) -> str:
+    return f"{round(value, 4) + 0.0:g}"  # no -0
 
 
 def _div(kind: str, name: str, title: str) -> etree._Element:

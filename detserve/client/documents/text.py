@@ -20,6 +20,10 @@ from detserve.client.documents.page import DocumentError
 
 Quad = NDArray[np.float64]
 
+BASELINE = 0.26
+"""How far above the lower edge of a line its letters stand, in heights of the line; its margin is in that."""
+WIDTHS = (0, 300, 500, 650, 850, 1000)
+"""About how wide letters are, in thousandths of the height of their line."""
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """What XML does not take, and nobody reads."""
 _GAP, _OVERLAP, _ASIDE, _TURN, _HEIGHTS = 1.5, 0.5, 0.35, np.cos(np.radians(10)), 1.7
@@ -58,6 +62,16 @@ class Line:
         return float(np.median([_height(word.quad) for word in self.words]))
 
     @property
+    def baseline(self) -> Quad:
+        """[2, 2], where the letters of the line stand, from its start to its end."""
+        top_left, top_right, bottom_right, bottom_left = self.quad
+        start, end = (
+            bottom_left + BASELINE * (top_left - bottom_left),
+            bottom_right + BASELINE * (top_right - bottom_right),
+        )
+        return np.stack([start, end])
+
+    @property
     def direction(self) -> NDArray[np.float64]:
         """Unit vector in which the line runs."""
         return _direction(self.quad)
@@ -94,7 +108,7 @@ def lines_of(detections: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> 
 
 
 def width_of(letter: str) -> int:
-    """About how wide a letter is, in thousandths of the height of its line."""
+    """About how wide a letter is, one of WIDTHS."""
     if unicodedata.category(letter) in ("Mn", "Me", "Cf"):
         return 0
     if unicodedata.east_asian_width(letter) in "WF":
@@ -106,10 +120,22 @@ def width_of(letter: str) -> int:
     return 650 if letter.isupper() else 500
 
 
+def runs_left(text: str) -> bool:
+    """Whether a text has letters of a script that is written from right to left."""
+    return any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in text)
+
+
 def _words(text: str, quad: Quad, confidence: float) -> list[Word]:
     texts = _UNPRINTABLE.sub(" ", text).split()
-    if len(texts) == 1:
-        return [Word(texts[0], quad, confidence)]
+    if len(texts) <= 1:
+        return [Word(text, quad, confidence) for text in texts]
+    if runs_left(text):
+        return _words_from_the_left(texts[::-1], quad, confidence)[::-1]
+    return _words_from_the_left(texts, quad, confidence)
+
+
+def _words_from_the_left(texts: Sequence[str], quad: Quad, confidence: float) -> list[Word]:
+    """Words that share a quad from its start to its end, each by its length."""
     widths = [[max(1, sum(map(width_of, each))), width_of(" ")] for each in texts]
     edges = np.concatenate([[0], np.cumsum(np.ravel(widths)[:-1])]) if widths else np.zeros(1)
     edges = edges / max(1, edges[-1])
