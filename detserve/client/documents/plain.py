@@ -12,7 +12,7 @@ from detserve.client.documents.page import Source
 from detserve.client.documents.text import Line
 
 FORM_FEED = "\f"
-_MARKED = re.compile(r"([\\`*_\[\]<>|~])|^(#{1,6}(?=\s|$)|[-+](?=\s|$)|=+$|-+$)|^(\d{1,9})([.)])(?=\s|$)")
+_MARKED = re.compile(r"([\\`*_\[\]<>&|~])|^(#{1,6}(?=\s|$)|[-+](?=\s|$)|=+$|-+$)|^(\d{1,9})([.)])(?=\s|$)")
 """What means something in Markdown: anywhere, at the start of a paragraph, or as the number of a list."""
 
 

@@ -7,13 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pypdfium2 as pdfium
-from pypdfium2 import raw
 
 from detserve.client.documents import encoding
 from detserve.client.documents.page import Boxes, DocumentError, Matrix, Page, no_boxes
 from detserve.pictures.decode import MAX_PIXELS
-
-_ENCRYPTED = {raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY}
 
 
 class PdfPages:
@@ -26,7 +23,7 @@ class PdfPages:
         try:
             self._pdf = pdfium.PdfDocument(path)
         except pdfium.PdfiumError as error:
-            if error.err_code in _ENCRYPTED:
+            if _wants_password(path):
                 raise DocumentError("the PDF is encrypted and wants a password: save it without one") from error
             raise DocumentError("the PDF cannot be read: it is broken, cut short, or has no pages") from error
         self.count = len(self._pdf)
@@ -64,6 +61,19 @@ class PdfPages:
     def close(self) -> None:
         """Close the PDF."""
         self._pdf.close()
+
+
+def _wants_password(path: Path) -> bool:
+    """By qpdf: the code of PDFium's error may be that of an earlier file."""
+    import pikepdf
+
+    try:
+        pikepdf.open(path).close()
+    except pikepdf.PasswordError:
+        return True
+    except (pikepdf.PdfError, OSError):
+        pass
+    return False
 
 
 def _fitting(dpi: float, width: float, height: float) -> float:

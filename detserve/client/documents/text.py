@@ -113,7 +113,7 @@ def width_of(letter: str) -> int:
         return 0
     if unicodedata.east_asian_width(letter) in "WF":
         return 1000
-    if letter in "iljftrI1.,:;'|!()[]{}-·":
+    if letter in " iljftrI1.,:;'|!()[]{}-·":
         return 300
     if letter in "mwMW@%—…":
         return 850
