@@ -13,8 +13,8 @@ from detserve.client.documents import encoding
 from detserve.client.documents.page import DocumentError, Page
 from detserve.errors import RequestError
 from detserve.pictures import bombs, pillow
-from detserve.pictures.decode import MAX_PIXELS, read_header
-from detserve.pictures.header import Header
+from detserve.pictures.decode import read_header
+from detserve.pictures.header import MAX_PIXELS, Header
 
 LEAST_DPI, MOST_DPI = 97, 2400
 """What a picture says of its resolution counts between these: phones and screens say 72 or 96 of anything."""

@@ -10,7 +10,7 @@ import pypdfium2 as pdfium
 
 from detserve.client.documents import encoding
 from detserve.client.documents.page import Boxes, DocumentError, Matrix, Page, no_boxes
-from detserve.pictures.decode import MAX_PIXELS
+from detserve.pictures.header import MAX_PIXELS
 
 
 class PdfPages:

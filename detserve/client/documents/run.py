@@ -32,10 +32,11 @@ class Run:
     those before it are read by the server, whatever document they are of.
     """
 
-    def __init__(self, ask: Callable[[bytes], Answer], bar: tqdm) -> None:  # type: ignore[type-arg]  # not at run time
+    def __init__(self, ask: Callable[[bytes], Answer], bar: tqdm, name: str) -> None:  # type: ignore[type-arg]  # not at run time
         self.failures = 0
         self._ask = ask
         self._bar = bar
+        self._name = name
         self._steps: deque[Step] = deque()
 
     def __call__(self, jobs: Sequence[Job]) -> None:
@@ -91,20 +92,23 @@ class Run:
     def _fail(self, job: Job, error: Exception, where: str = "") -> None:
         """Tell of a document that failed, once, and remove what there is of its results."""
         reason = getattr(error, "strerror", None) or error
-        tqdm.write(f"client: {job.path}: {where}{reason}", file=sys.stderr)
+        tqdm.write(f"{self._name}: {job.path}: {where}{reason}", file=sys.stderr)
         self.failures += 1
         job.failed = True
         job.discard()
 
 
-def run(files: Sequence[Path], names: Sequence[str], wanted: Wanted, ask: Callable[[bytes], Answer]) -> int:
+def run(
+    files: Sequence[Path], names: Sequence[str], wanted: Wanted, ask: Callable[[bytes], Answer], name: str = "client"
+) -> int:
     """Read documents and write their results → how many failed, each told on a line of stderr.
 
-    names: of the results, one a file; ask: the answer to a picture's bytes, called by several threads.
+    names: of the results, one a file; ask: the answer to a picture's bytes, called by several threads; name: of the
+    command, before its messages.
     """
     jobs = [Job(path, name, wanted) for path, name in zip(files, names, strict=True)]
     # Shown only where a person watches. A document counts as a page until it is opened.
     with tqdm(total=len(jobs), unit="page", disable=None) as bar:
-        doing = Run(ask, bar)
+        doing = Run(ask, bar, name)
         doing(jobs)
     return doing.failures

@@ -26,7 +26,7 @@ WIDTHS = (0, 300, 500, 650, 850, 1000)
 """About how wide letters are, in thousandths of the height of their line."""
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """What XML does not take, and nobody reads."""
-_GAP, _OVERLAP, _ASIDE, _TURN, _HEIGHTS = 1.5, 0.5, 0.35, np.cos(np.radians(10)), 1.7
+_GAP, _OVERLAP, _ASIDE, _TURN, _HEIGHTS = 0.8, 0.5, 0.35, np.cos(np.radians(10)), 1.7
 """Words are of one line up to this far apart, overlapping, beside it (in heights), turned, and so much higher."""
 
 
