@@ -21,7 +21,7 @@ _E = ElementMaker(namespace=XHTML, nsmap={None: XHTML})
 
 
 class Hocr(XmlFile):
-    """Pages > areas > paragraphs > lines > words. An area is a paragraph: columns are not told apart."""
+    """Pages > areas > paragraphs > lines > words. An area is a paragraph."""
 
     doctype: ClassVar[str | None] = "<!DOCTYPE html>"
     namespaces: ClassVar[dict[str | None, str]] = {None: XHTML}

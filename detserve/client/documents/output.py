@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from detserve.client.documents.columns import in_columns
 from detserve.client.documents.page import Page
 from detserve.client.documents.paragraphs import paragraphs
 from detserve.client.documents.text import Line, lines_of
@@ -23,8 +24,8 @@ class Answered:
 
     @cached_property
     def lines(self) -> list[Line]:
-        """Its text. Raises DocumentError where the model does not read."""
-        return lines_of(self.detections, self.page.size)
+        """Its text, column by column. Raises DocumentError where the model does not read."""
+        return in_columns(lines_of(self.detections, self.page.size))
 
     @cached_property
     def paragraphs(self) -> list[list[Line]]:
