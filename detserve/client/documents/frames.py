@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import PIL.Image
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -13,18 +14,21 @@ from detserve.client.documents import encoding
 from detserve.client.documents.page import DocumentError, Page
 from detserve.errors import RequestError
 from detserve.pictures import bombs, pillow
-from detserve.pictures.decode import read_header
+from detserve.pictures.decode import decode, read_header
 from detserve.pictures.header import MAX_PIXELS, Header
 
 LEAST_DPI, MOST_DPI = 97, 2400
 """What a picture says of its resolution counts between these: phones and screens say 72 or 96 of anything."""
 
+MOST_BYTES = 32 * 2**20
+"""Of a picture that is sent; scans without compression have more."""
+
 
 class PicturePages:
     """The pages of a TIFF, or the one page of another picture.
 
-    A picture of one page is sent as it is. The pages of a TIFF are sent as a JPEG each, those in black and white as a
-    PNG.
+    A picture of one page is sent as it is, as a JPEG where it has more bytes than a server takes. The pages of a TIFF
+    are sent as a JPEG each, those in black and white as a PNG.
     """
 
     def __init__(self, path: Path, dpi: float) -> None:
@@ -61,20 +65,24 @@ class PicturePages:
 
     def page(self, number: int) -> Page:
         """The page of that number, from 1."""
-        if self._tiff is None:
-            with PIL.Image.open(io.BytesIO(self._data)) as picture:
-                dpi = _resolution(picture, self._dpi)
-            if self._header.orientation >= 5:  # it lies on a side
-                dpi = dpi[::-1]
-            return Page(1, self._data, self._header.size, dpi)
         try:
-            return self._frame(self._tiff, number)
+            return self._whole() if self._tiff is None else self._frame(self._tiff, number)
         except DocumentError:
             raise
         except RequestError as error:
             raise DocumentError(f"page {number}: {error}") from error
         except Exception as error:  # as above
             raise DocumentError(f"page {number} cannot be read: it is broken or cut short") from error
+
+    def _whole(self) -> Page:
+        """The one page of a picture."""
+        with PIL.Image.open(io.BytesIO(self._data)) as picture:
+            dpi = _resolution(picture, self._dpi)
+        if self._header.orientation >= 5:  # it lies on a side
+            dpi = dpi[::-1]
+        if len(self._data) > MOST_BYTES:
+            self._data = encoding.jpeg(np.ascontiguousarray(decode(self._data).rgb[..., ::-1]))
+        return Page(1, self._data, self._header.size, dpi)
 
     def _frame(self, tiff: TiffImageFile, number: int) -> Page:
         tiff.seek(number - 1)

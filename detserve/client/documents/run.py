@@ -48,9 +48,9 @@ class Run:
             while self._steps:
                 self._settle()
         finally:
-            pool.shutdown(cancel_futures=True)
             for job in jobs:
                 job.discard()
+            pool.shutdown(cancel_futures=True)  # waits for answers under way, which a person may interrupt too
 
     def _send(self, job: Job, pool: ThreadPoolExecutor) -> None:
         """Send the pages of a job, and settle those of earlier ones meanwhile."""

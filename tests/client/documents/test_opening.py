@@ -9,6 +9,7 @@ import pikepdf
 import pytest
 from PIL import Image
 
+from detserve.client.documents import frames
 from detserve.client.documents.opening import open_pages, source
 from detserve.client.documents.page import DocumentError, Page
 from detserve.pictures.decode import decode
@@ -98,6 +99,15 @@ def test_a_picture_is_a_document_of_one_page_and_sent_as_it_is(tmp_path: Path) -
         (page,) = pages(path)
         assert page.data == path.read_bytes()
         assert (page.size, page.dpi) == ((40, 60), (wanted, wanted))
+
+
+def test_a_picture_of_more_bytes_than_a_server_takes_is_sent_as_a_jpeg(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "MOST_BYTES", 5000)
+    (page,) = pages(made.tiff(tmp_path / "x", [(60, 40)], dpi=(150, 150)))
+    assert page.data.startswith(b"\xff\xd8")
+    assert (page.size, page.dpi) == (decode(page.data).size, (150, 150)) == ((60, 40), (150, 150))
 
 
 def encrypted(path: Path) -> Path:
