@@ -17,7 +17,7 @@ HOME = _CHECKOUT or Path.cwd()
 MODEL_STORE = HOME / "model_store"
 """The archives."""
 RUN_DIR = HOME / "run"
-"""Logs, keys, the effective configuration and what else a server writes."""
+"""Logs, keys, the effective configuration and whatever else a server writes."""
 RESULTS = HOME / "result"
 """Drawn pictures."""
 

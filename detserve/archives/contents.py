@@ -1,8 +1,8 @@
-"""Contents: what of detserve goes into every archive. The one list of it.
+"""Contents: the files of detserve that go into every archive. This is the only list of them.
 
-Packing writes these files, the Makefile packs anew when one of them changes, docker/engines.py keeps engines apart by
-them. A worker has no code for packing, clients, load tests or serving. Run as a script it prints their paths; it needs
-nothing but Python, and no other module of detserve.
+Packing writes these files, the Makefile packs anew when one of them changes, and docker/engines.py builds new engines
+then. A worker has no code for packing, clients, load tests or serving. Run as a script, this module prints their paths;
+it needs nothing but Python, and no other module of detserve.
 """
 
 from __future__ import annotations

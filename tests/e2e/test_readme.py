@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from detserve.pack.weights import locate
 from detserve.serve.launch import free_ports
@@ -25,7 +26,7 @@ PAGES = {
     for path in (ROOT, ROOT / "docs")
     for path in sorted(path.glob("*.md"))
 }
-RUN = ("README.md", "docs/models.md", "docs/operating.md")
+RUN = ("README.md", "docs/models.md", "docs/operating.md", "docs/documents.md")
 """The pages whose commands are run, in this order."""
 PARTS = ("detserve", "handlers", "config", "requirements", "Makefile", "repack.py", "serve.py", "client.py")
 VENV = Path(sys.prefix)
@@ -67,6 +68,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory, shared: Path, astronaut: byte
     shutil.copy2(shared / "weights/yolov5n-0.5.pt", folder)
     cv2.imwrite(str(folder / "img.jpg"), cv2.imdecode(np.frombuffer(astronaut, np.uint8), cv2.IMREAD_COLOR))
     shutil.copy2(locate("package:skimage/data/page.png"), folder)
+    with Image.open(folder / "page.png") as page:
+        page.save(folder / "pages.tiff", save_all=True, append_images=[page])
+        page.save(folder / "scan.pdf", save_all=True, append_images=[page], resolution=72)
     ports = {f"--{name.replace('_', '-')}": port for name, port in free_ports().items()}
     arguments = " ".join(f"{option} {port}" for option, port in ports.items())
     process = subprocess.Popen(
@@ -104,6 +108,10 @@ def test_every_command_works_in_the_order_of_the_page(copy: Copy, page: str) -> 
         assert len(list((copy.folder / "result").iterdir())) >= 5
     elif page == "docs/models.md":
         assert all(name in outputs[".venv/bin/python repack.py --list"] for name in ("centerface", "craft-refined"))
+    elif page == "docs/documents.md":
+        suffixes = {path.name.partition(".")[2] for path in (copy.folder / "result").glob("scan.*")}
+        assert suffixes == {"pdf", "txt", "md", "json", "hocr", "alto.xml"}
+        assert (copy.folder / "result/pages.txt").read_text("utf-8").count("Region-based segmentation") == 2
     else:
         (described,) = [out for command, out in outputs.items() if command == "curl localhost:8081/models/fd3"]
         assert len(json.loads(described)[0]["workers"]) == 2

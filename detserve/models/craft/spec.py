@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 STRIDE = 2
-"""Pixels of the input a pixel of the maps."""
+"""Pixels of the input for each pixel of the maps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Craft(NetworkSpec, TextSpec):
-    """The network alone. conf is the least text value of a word; link and low are its other two thresholds."""
+    """The network alone. conf: the text threshold; link_threshold and low_text: see `craft.decode.words`."""
 
     link_threshold: float = 0.4
     low_text: float = 0.4
