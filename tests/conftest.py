@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,9 @@ APART = ("e2e/test_kserve.py", "e2e/test_readme.py", "e2e/test_own_model_page.py
 
 # Threads that wait for each other spin, and take four times the processor where they do not have it for themselves.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell lets what it runs in the background ignore Ctrl-C, and so would the commands that tests end by it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest.register_assert_rewrite("tests.harness")
 hypothesis.settings.register_profile("suite", deadline=None)  # other processes may have the processor for seconds
 hypothesis.settings.load_profile("suite")
