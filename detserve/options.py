@@ -109,8 +109,8 @@ OPTIONS = (
     ),
     Option(
         name="split",
-        means="ocr1: `words` gives each word an object and a quad of its own",
-        choices=("lines", "words"),
+        means="ocr1: an object and a quad for each line, word or character",
+        choices=("lines", "words", "characters"),
         packed=True,
     ),
     Option(

@@ -12,6 +12,7 @@ import numpy as np
 from detserve.core.detections import Detections, Floats, Pixels
 from detserve.core.letterbox import Letterbox
 from detserve.errors import RequestError
+from detserve.models.spec import TextSpec
 from detserve.options import Options
 from detserve.pictures.decode import decode
 from detserve.text.order import reading_order
@@ -132,7 +133,8 @@ class Pipeline(Generic[Canvases, Raw]):
             maps = self.detector.maps(canvases, raw) if any(each.maps == "on" for each in options) else None
         if self.reader:
             start = time.perf_counter()
-            found = [_read(self.reader, each, picture) for each, picture in zip(found, placed, strict=True)]
+            margin = self.spec.margin if isinstance(self.spec, TextSpec) else 0.0
+            found = [_read(self.reader, each, picture, margin) for each, picture in zip(found, placed, strict=True)]
             infer_ms += _ms_since(start)
         return [
             Result(
@@ -155,12 +157,15 @@ def _finish(found: Detections, picture: _Placed) -> Detections:
     return found[large_enough][: options.max_detections]
 
 
-def _read(reader: Reader, found: Detections, picture: _Placed) -> Detections:
-    """What was found, in reading order and with its texts."""
+def _read(reader: Reader, found: Detections, picture: _Placed, margin: float) -> Detections:
+    """What was found, in reading order and with its texts. margin: see `TextSpec`."""
     if found.quads is None:
         return found
     assert picture.rgb is not None, "a pipeline with a reader keeps the pixels"
-    return reader(picture.rgb, found[reading_order(found.quads)], picture.options.split == "words")
+    options = picture.options
+    if options.detect == "off":
+        return reader(picture.rgb, found, options.split, alone=True)
+    return reader(picture.rgb, found[reading_order(found.quads)], options.split, margin)
 
 
 def _maps_of(maps: Mapping[str, Floats], i: int, letterbox: Letterbox) -> dict[str, Floats]:
