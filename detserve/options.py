@@ -114,6 +114,12 @@ OPTIONS = (
         packed=True,
     ),
     Option(
+        name="rotate",
+        means="ocr1: `auto` finds out whether the page lies on a side or on its head",
+        choices=("off", "auto"),
+        packed=True,
+    ),
+    Option(
         name="maps",
         means="for debugging: an object of `detections` and `maps`, the score maps as PNG in base64",
         choices=("off", "on"),
@@ -147,6 +153,7 @@ class Options:
     min_size: float = 0.0
     detect: str = "on"
     split: str = "lines"
+    rotate: str = "off"
     maps: str = "off"
 
     def __post_init__(self) -> None:

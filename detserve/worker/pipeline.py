@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic
 
 import numpy as np
@@ -15,6 +15,7 @@ from detserve.errors import RequestError
 from detserve.models.spec import TextSpec
 from detserve.options import Options
 from detserve.pictures.decode import decode
+from detserve.text.direction import turned_back
 from detserve.text.order import reading_order
 from detserve.worker.detector import Canvases, Detector, Raw
 from detserve.worker.reader import Reader
@@ -131,6 +132,12 @@ class Pipeline(Generic[Canvases, Raw]):
             found = [_finish(each, picture) for each, picture in zip(suppressed, placed, strict=True)]
             post_ms = _ms_since(start)
             maps = self.detector.maps(canvases, raw) if any(each.maps == "on" for each in options) else None
+        if self.reader and options[0].rotate == "auto" and options[0].detect == "on" and self.spec.dynamic:
+            start = time.perf_counter()
+            turned = self._upright(found[0], placed[0])
+            infer_ms += _ms_since(start)
+            if turned is not None:
+                return [turned]
         if self.reader:
             start = time.perf_counter()
             margin = self.spec.margin if isinstance(self.spec, TextSpec) else 0.0
@@ -145,6 +152,27 @@ class Pipeline(Generic[Canvases, Raw]):
             )
             for i, (detections, picture) in enumerate(zip(found, placed, strict=True))
         ]
+
+    def _upright(self, found: Detections, picture: _Placed) -> Result | None:
+        """A page that was found not to be upright, turned and done once more; None for one that is upright.
+
+        It is looked at again, and not only read the other way: detectors, too, know text that runs across better.
+        """
+        if found.quads is None or not len(found) or self.reader is None or picture.rgb is None:
+            return None
+        turns = self.reader.direction(picture.rgb, found.quads)
+        if not turns:
+            return None
+        rgb = np.ascontiguousarray(np.rot90(picture.rgb, turns))
+        letterbox = self.spec.letterbox((rgb.shape[1], rgb.shape[0]))
+        canvases = self.detector.canvases(1, letterbox.canvas)
+        self.detector.draw(rgb, letterbox, canvases[0])
+        options = replace(picture.options, rotate="off")
+        (result,) = self._detect(canvases, [_Placed(letterbox, options, picture.decode_ms, rgb)])
+        assert isinstance(result.outcome, Detections)
+        size = picture.letterbox.picture
+        maps = result.maps and {name: np.rot90(values, -turns) for name, values in result.maps.items()}
+        return replace(result, outcome=turned_back(result.outcome, turns, size), size=size, maps=maps)
 
 
 def _finish(found: Detections, picture: _Placed) -> Detections:

@@ -12,6 +12,7 @@ from detserve.engines.base import Engine
 from detserve.models.spec import ReaderSpec
 from detserve.text.crops import crop, cut, inset
 from detserve.text.ctc import Line, Word, characters, ends, words
+from detserve.text.direction import is_sideways, longest
 
 UNSURE = 0.85
 """A line that is read with less confidence than this is read upside down too, and the surer reading is kept.
@@ -19,6 +20,11 @@ UNSURE = 0.85
 Where most level lines are sure, they say which way is up: a level line is then read upside down only when it would be
 dropped otherwise.
 """
+
+LINES_OF_DIRECTION = 5
+"""From so many lines it is found out which way a page lies."""
+SURE = 0.95
+"""A page whose lines are read with this confidence is not read upside down to see whether that is better."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,21 @@ class Reader:
         if split == "lines":
             return _with_texts(found, [read.line for read in reads])
         return _split(found, reads, words if split == "words" else characters, margin)
+
+    def direction(self, rgb: Pixels, quads: Floats) -> int:
+        """By how many quarters counter-clockwise a picture must be turned for its text to be upright: 0 to 3.
+
+        quads: float32 [n, 4, 2], the lines that were found on `rgb`. The longest ones are read one way and, unless that
+        is sure, the other way round; the way that is read with more confidence counts.
+        """
+        sideways = is_sideways(quads)
+        crops = [crop(rgb, quad) for quad in longest(quads, LINES_OF_DIRECTION)]
+        texts = [text for text, _ in crops if text.shape[1] > text.shape[0]]
+        one = sum(read.line.confidence for read in self.read(texts))
+        if one < SURE * len(texts):
+            other = sum(read.line.confidence for read in self.read([text[::-1, ::-1] for text in texts]))
+            return int(sideways) + 2 * (other > one)
+        return int(sideways)
 
     def _unsure(self, reads: Sequence[ReadLine], level: Sequence[bool]) -> list[int]:
         """The lines to be read upside down too, see UNSURE. level: for each line whether it runs across the picture."""
