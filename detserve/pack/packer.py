@@ -135,7 +135,7 @@ def _build(
     import torch
 
     weights = _weights(models.find(choice.model), choice)
-    spec = models.find(choice.model).with_file_metadata(*weights).override(**choice.settings)
+    spec = models.find(choice.model).override(**choice.settings).with_file_metadata(*weights)
     folder.mkdir(parents=True)
     with _step(f"loading {', '.join(path.name for path in weights)} into {spec.name}"):
         source = sources.of(spec, *weights)

@@ -48,7 +48,11 @@ class DB(OnnxSpec, TextSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class PPReader(OnnxSpec, ReaderSpec):
-    """A recogniser of lines of fixed height and any width, by CTC. Its alphabet stands in its ONNX file."""
+    """A recogniser of lines of fixed height and any width, by CTC: PP-OCR's, of any language, as an ONNX file.
+
+    Its alphabet stands in the file's metadata, as RapidOCR's files have it, or is given; end: columns of fill behind a
+    line, at least.
+    """
 
     dynamic: ClassVar[bool] = True
     best_class: ClassVar[bool] = True
@@ -57,21 +61,33 @@ class PPReader(OnnxSpec, ReaderSpec):
     trained_width: int = 320
 
     def with_file_metadata(self, *weights: Path) -> Self:
-        """This spec with the alphabet of the file's metadata, and a space as the last character.
+        """This spec with its alphabet: the one that it has, else that of the file's metadata.
 
-        Raises BadWeights for a file that is no ONNX file or has no alphabet.
+        A space follows it, as in PP-OCR, unless the network has no class for that. Raises BadWeights for a file that is
+        no ONNX file, where there is no alphabet, and where it does not fit the network's classes.
         """
         import onnx
 
         try:
-            entries = {
-                entry.key: entry.value for entry in onnx.load(weights[0], load_external_data=False).metadata_props
-            }
+            model = onnx.load(weights[0], load_external_data=False)
+            entries = {entry.key: entry.value for entry in model.metadata_props}
         except Exception as error:
             raise BadWeights(f"{weights[0].name}: not an ONNX file ({error})") from error
-        if "character" not in entries:
-            raise BadWeights(f"{weights[0].name}: its metadata has no alphabet under the key 'character'")
-        return self.override(alphabet="".join(entries["character"].split("\n")) + " ")
+        alphabet = self.alphabet or "".join(entries.get("character", "").split("\n"))
+        if not alphabet:
+            raise BadWeights(
+                f"{weights[0].name}: its metadata has no alphabet under the key 'character'; give --alphabet FILE"
+            )
+        axes = model.graph.output[0].type.tensor_type.shape.dim
+        classes = axes[-1].dim_value if axes else 0  # 0: the file does not say
+        if classes != len(alphabet) + 1:
+            alphabet += " "
+        if classes and classes != len(alphabet) + 1:
+            raise BadWeights(
+                f"{weights[0].name} tells {classes - 1} characters apart, the alphabet has {len(alphabet) - 1} and the "
+                "space: it is another model's"
+            )
+        return self.override(alphabet=alphabet)
 
     def width(self, aspect: float) -> int:
         """The width of a line at the input's height and of `end` columns of fill, a multiple of the stride.
