@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from detserve.core.machine import cores
 from detserve.errors import BadSpec
 from detserve.options import OPTIONS
 
@@ -82,13 +82,3 @@ def _section(section: Any, known: list[str] | tuple[str, ...]) -> dict[str, Any]
                 f"unknown key {key!r}; " + (f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}")
             )
     return section
-
-
-def cores() -> int:
-    """The cores that this process may use: its affinity, and a container's limit."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:  # a container's limit (docker run --cpus 2), which the affinity does not show
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
-        return max(1, min(cores, -(-int(quota) // int(period))))
-    except (OSError, ValueError):  # no such file, or "max"
-        return cores

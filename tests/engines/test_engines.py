@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detserve import engines
+from detserve import engines, models
 from detserve.core.detections import Detections
 from detserve.engines.base import INT8, Device, Engine, EnginePlan
 from detserve.engines.sources.network import Preprocessed
@@ -119,6 +119,14 @@ def test_auto_takes_the_fastest_there_is(monkeypatch: pytest.MonkeyPatch) -> Non
         assert engines.find("auto").name == "openvino"
     monkeypatch.setattr(engines.find("openvino"), "missing", classmethod(lambda cls: "gone"))
     assert engines.find("auto").name != "openvino"
+
+
+def test_auto_on_a_gpu_takes_what_can_run_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without TensorRT torch is the fastest there, but it runs no ONNX files."""
+    monkeypatch.setattr("detserve.engines.torch_device.gpu_count", lambda: 1)
+    monkeypatch.setattr(engines.find("onnx"), "on_gpu", classmethod(lambda cls: False))
+    assert engines.find("auto", models.find("centerface")).name == "torchscript"
+    assert engines.find("auto", models.find("ppocrv6-small-det")).name == "openvino"
 
 
 def test_a_backend_that_is_not_there_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
