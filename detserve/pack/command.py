@@ -165,10 +165,12 @@ def assignments(texts: Sequence[str]) -> dict[str, Any]:
 
 def register(path: Path, options: argparse.Namespace) -> None:
     """Register the archive at a running server as config/NAME.yaml says, and make it the version that answers."""
+    from detserve.serve.defaults import registration
     from detserve.serve.management import Management
 
     management = Management(options.register, RUN_DIR)
-    management.register(path.name, options.name, ModelConfig.load(CONFIG_DIR, options.name).serve)
+    config = ModelConfig.load(CONFIG_DIR, options.name, registration(path))
+    management.register(path.name, options.name, config.serve)
     workers = management.wait_ready(options.name, options.version)
     management.set_default(options.name, options.version)
     print(f"{options.name}/{options.version} is served by {workers} worker(s) at {options.register}")

@@ -11,6 +11,7 @@ from zipfile import is_zipfile
 
 from detserve.archives.checksums import check_sum
 from detserve.errors import BadArchive, ServerFailed, SetupError
+from detserve.serve.defaults import registration
 from detserve.serve.health import Roster
 from detserve.serve.management import Management
 from detserve.serve.model_config import ModelConfig, Registration
@@ -40,7 +41,8 @@ class Lineup:
             if not is_zipfile(archive):  # TorchServe would take it, and look for a handler in an empty folder
                 raise BadArchive(f"{archive} is no archive: python repack.py {name} makes it anew")
             check_sum(archive)
-            self.models[name] = replace(ModelConfig.load(config_dir, name).serve, **changes)
+            config = ModelConfig.load(config_dir, name, registration(archive))
+            self.models[name] = replace(config.serve, **changes)
 
     def check(self) -> None:
         """Raises ServerFailed when no model is left to serve."""

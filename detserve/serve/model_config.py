@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -54,17 +54,21 @@ class ModelConfig:
     pack: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, folder: Path, name: str) -> Self:
-        """Read NAME.yaml of that folder; the defaults where there is none. Raises BadSpec for a faulty one."""
+    def load(cls, folder: Path, name: str, usual: Registration | None = None) -> Self:
+        """Read NAME.yaml of that folder; the defaults where there is none. Raises BadSpec for a faulty one.
+
+        usual: how the model is served where the file leaves that open.
+        """
         import yaml
 
+        usual = usual or Registration()
         path = folder / f"{name}.yaml"
         if not path.is_file():
-            return cls()
+            return cls(serve=usual)
         try:
             sections = _section(yaml.safe_load(path.read_text("utf-8")), [f.name for f in fields(cls)])
             serve = _section(sections.get("serve"), [f.name for f in fields(Registration)])
-            return cls(serve=Registration(**serve), pack=_section(sections.get("pack"), PACK_KEYS))
+            return cls(serve=replace(usual, **serve), pack=_section(sections.get("pack"), PACK_KEYS))
         except (BadSpec, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
             raise BadSpec(f"{path.name}: {' '.join(str(error).split())}") from error
 
