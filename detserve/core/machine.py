@@ -8,6 +8,10 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+WORKERS_A_GPU = 2
+"""Processes share a GPU by turns, each with a CUDA context and an engine in its memory: two are enough for one to work
+while the other reads pictures, and each has its share of the cores for that."""
+
 
 def cores() -> int:
     """The cores that this process may use: its affinity, and a container's limit."""

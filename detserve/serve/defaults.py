@@ -7,14 +7,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from detserve.core.machine import gpus
+from detserve.core.machine import WORKERS_A_GPU, gpus
 from detserve.serve.model_config import Registration
 
 ON_GPU = frozenset({"tensorrt", "torchscript", "eager"})
 """The backends whose engines run on the GPU that a worker is given."""
-WORKERS_A_GPU, GPU_BATCH, GPU_DELAY = 2, 16, 2
-"""Processes share a GPU by turns, each with a CUDA context and an engine in its memory: two are enough for one to work
-while the other reads pictures. Large batches are what a GPU is fast at, and they want 2 ms to come together."""
+GPU_BATCH, GPU_DELAY = 16, 2
+"""Large batches are what a GPU is fast at, and they want 2 ms to come together."""
 
 
 def registration(archive: Path) -> Registration:
