@@ -92,11 +92,13 @@ def contestants(archive: Path, pictures: Sequence[bytes], scratch: Path) -> Iter
 
 
 @contextmanager
-def detserve(archive: Path, scratch: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """The server of `make serve`: serve.py, with a worker for each core."""
+def detserve(
+    archive: Path, scratch: Path, options: Sequence[str] = ("--workers", "0")
+) -> Iterator[tuple[str, psutil.Process]]:
+    """The server of `make serve`: serve.py, with these options; a worker for each core unless they say otherwise."""
     ports = _free_ports()
     command = [sys.executable, str(ROOT / "serve.py"), archive.stem, "--model-store", str(archive.parent)]
-    command += ["--run-dir", str(scratch / "run"), "--workers", "0"]
+    command += ["--run-dir", str(scratch / "run"), *options]
     for name, port in ports.items():
         command += [f"--{name.replace('_', '-')}-port".replace("--inference-port", "--port"), str(port)]
     with _started(command, scratch / "detserve.log", scratch, dict(os.environ)) as process:

@@ -77,7 +77,9 @@ class TensorRT(TorchEngine):
     def load_module(self, folder: Path, plan: EnginePlan) -> Module:
         """Deserialise the engine on the current GPU. Raises BackendMissing where it was built for another."""
         if not self.on_gpu:
-            raise BackendMissing("backend tensorrt: the worker was given no GPU; TorchServe's number_of_gpu is 0?")
+            raise BackendMissing(
+                "backend tensorrt: the worker was given no GPU; is nvidia-smi on TorchServe's PATH, or number_of_gpu 0?"
+            )
         _round_as(plan.precision)
         built = Sidecar.read(folder / SIDECAR)
         built.check(Sidecar.of_machine(built.precision, built.conversion, built.shapes))
