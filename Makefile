@@ -8,7 +8,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 # What goes into an archive, and what makes it.
-CODE := $(shell python3 detserve/archives/contents.py) $(wildcard handlers/*.py detserve/pack/*.py) detserve/places.py
+CODE := $(shell python3 detserve/archives/contents.py) $(wildcard detserve/pack/*.py) detserve/places.py
 
 .PHONY: serve test chaos check audit format bench clean
 
@@ -51,4 +51,4 @@ $(VENV)/.dev: $(VENV)/.serve
 	@touch $@
 
 clean:
-	rm -rf run model_store/*.mar model_store/*.mar.sha256
+	rm -rf run model_store/*.mar model_store/*.mar.sha256 build *.egg-info

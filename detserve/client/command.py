@@ -23,6 +23,7 @@ from detserve.client.transport import Asker, Send, over_grpc, over_http
 from detserve.errors import RequestError, SetupError
 from detserve.options import OPTIONS
 from detserve.pictures.files import find
+from detserve.places import installing
 
 ADDRESSES = {"http": "http://127.0.0.1:8080", "grpc": "127.0.0.1:7070"}
 FIELDS = [option for option in OPTIONS if option.name != "maps"]
@@ -34,20 +35,21 @@ IN_FLIGHT = 4
 def main(arguments: Sequence[str] | None = None, prog: str = "client.py") -> int:
     """Run the command line → exit status: 0 all pictures answered, 1 any failed; SystemExit(2) for wrong usage."""
     options = parse(arguments, prog)
+    name = prog.removesuffix(".py")
     try:
-        return run(options)
+        return run(options, name)
     except SetupError as error:
-        print(f"{prog.removesuffix('.py')}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
     except ImportError as error:
-        print(f"client: the package {error.name!r} is missing: pip install -r requirements/client.txt", file=sys.stderr)
+        print(f"{name}: the package {error.name!r} is missing: {installing('client')}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("client: interrupted", file=sys.stderr)
+        print(f"{name}: interrupted", file=sys.stderr)
     except BrokenPipeError:  # `client.py … | head`: nobody reads on, and the last flush shall not complain of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, prog: str) -> int:
     """Send all pictures, report each in their order → exit status."""
     from tqdm import tqdm
 
@@ -70,11 +72,11 @@ def run(options: argparse.Namespace) -> int:
                     return True, results.line(picture, answer)
                 folder.write(name, data, answer)
             except (Failure, RequestError) as error:
-                return False, f"client: {picture}: {error}"
+                return False, f"{prog}: {picture}: {error}"
             except OSError as error:
-                return False, f"client: {picture}: {error.strerror or error}"
+                return False, f"{prog}: {picture}: {error.strerror or error}"
             if options.maps and not answer.maps:
-                return False, f"client: {picture}: no maps in the answer: {options.model} has none to show"
+                return False, f"{prog}: {picture}: no maps in the answer: {options.model} has none to show"
             return True, ""
 
         try:
@@ -112,9 +114,8 @@ def transport(options: argparse.Namespace) -> AbstractContextManager[Send]:
 
 def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    told = (__doc__ or "").replace("python client.py", f"python {prog}" if prog.endswith(".py") else prog)
+    parser = argparse.ArgumentParser(prog=prog, description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("pictures", nargs="+", metavar="PICTURE|FOLDER|GLOB", help="what is sent; of a folder only what lies in it")
     add("--model", default="fd1", metavar="NAME", help="as the server has it registered (%(default)s)")

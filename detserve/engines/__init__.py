@@ -34,7 +34,7 @@ def find(name: str, spec: ModelSpec | None = None) -> type[Engine]:
 
 
 def available() -> list[str]:
-    """The names of those that run on this machine."""
+    """The names of the backends that run on this machine, fastest first."""
     return [name for name in ADAPTERS if _adapter(name).missing() is None]
 
 
@@ -47,9 +47,9 @@ def _adapter(name: str) -> type[Engine]:
 
 
 def _by_speed() -> list[str]:
-    """As listed; but on a GPU without TensorRT: ONNX Runtime if it was built for CUDA, then torch, which always is.
+    """As listed. With a GPU: TensorRT, then ONNX Runtime if it was built for CUDA, then torch, which always is.
 
-    torch runs no ONNX files: those are the processor's then.
+    torch runs no ONNX files, so the processor's come last.
     """
     from detserve.engines.onnx import Onnx
     from detserve.engines.torch_device import gpu_count

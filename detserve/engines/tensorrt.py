@@ -29,10 +29,10 @@ LEAST, END = (8, 5), (11, 0)
 
 
 class TensorRT(TorchEngine):
-    """TensorRT on NVIDIA's GPUs. Its file is the state dict of torch2trt's TRTModule, beside it what it was built on.
+    """TensorRT on NVIDIA's GPUs. An engine's file is the state dict of torch2trt's TRTModule; beside it is a sidecar.
 
-    Precision int8 needs calibration pictures. An engine runs on the kind of GPU and the version of TensorRT that it was
-    built with, and no two builds give the same bytes.
+    Precision int8 needs calibration pictures. An engine runs only on the kind of GPU and the version of TensorRT that
+    it was built with, and no two builds give the same bytes.
     """
 
     name: ClassVar[str] = "tensorrt"
@@ -40,7 +40,7 @@ class TensorRT(TorchEngine):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Everything that is missing of a GPU, TensorRT and torch2trt."""
+        """A sentence that names which of a GPU, TensorRT and torch2trt this machine lacks, or a version's misfit."""
         lacks = [] if gpu_count() else ["an NVIDIA GPU that torch can use"]
         lacks += [name for package, name in PACKAGES.items() if not find_spec(package)]
         if lacks:
@@ -57,8 +57,9 @@ class TensorRT(TorchEngine):
     def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
         """Convert the model for the GPU at hand, for all the shapes of `Shapes.of`. Takes minutes.
 
-        int8 is learnt by torch2trt from the calibration pictures, and what gains nothing from it stays in fp16.
-        Raises EngineRejected, with TensorRT's own words, when it cannot.
+        For int8 torch2trt learns from the calibration pictures; layers that gain nothing from int8 stay in fp16.
+        Raises EngineRejected, with TensorRT's own words, when it cannot convert the model, and BackendMissing for int8
+        of a model that only the ONNX parser takes.
         """
         import torch
 
@@ -75,7 +76,7 @@ class TensorRT(TorchEngine):
         Sidecar.of_machine(plan.precision, conversion(source.spec), shapes).write(folder / SIDECAR)
 
     def load_module(self, folder: Path, plan: EnginePlan) -> Module:
-        """Deserialise the engine on the current GPU. Raises BackendMissing where it was built for another."""
+        """Deserialise the engine on the current GPU. Raises BackendMissing without a GPU or on one of another kind."""
         if not self.on_gpu:
             raise BackendMissing(
                 "backend tensorrt: the worker was given no GPU; is nvidia-smi on TorchServe's PATH, or number_of_gpu 0?"
@@ -119,7 +120,7 @@ def version() -> tuple[int, int]:
 
 
 def conversion(spec: ModelSpec) -> str:
-    """How TensorRT gets that model; those that are ONNX files have no other way than the parser."""
+    """How TensorRT gets that model, "torch2trt" or "onnx". For models that are ONNX files it is always "onnx"."""
     return spec.conversion if isinstance(spec, NetworkSpec) else "onnx"
 
 

@@ -27,7 +27,6 @@ from detserve.errors import BackendMissing, BadArchive, BadSpec, EngineRejected
 from detserve.models.spec import DetectorSpec, ModelSpec, ReaderSpec
 from detserve.pack import agreement, parity
 from detserve.pack.weights import locate
-from detserve.places import HANDLER
 from detserve.worker.detector import HostDetector
 from detserve.worker.loading import detector_on
 
@@ -36,7 +35,7 @@ GATE_PICTURES = {
     "text": "package:skimage/data/page.png",
     "read": "package:skimage/data/page.png",
 }
-"""The real pictures of the parity gate, by what a model is for: from the package scikit-image."""
+"""The real pictures of the parity gate, by the model's task. They come from the package scikit-image."""
 
 BATCH, GPU_BATCH = 8, 16
 """The largest batch of an engine that is asked for none: on a processor, and on a machine with a GPU."""
@@ -44,8 +43,11 @@ BATCH, GPU_BATCH = 8, 16
 
 @dataclass(frozen=True, kw_only=True)
 class ModelChoice:
-    """One model to pack. settings: changes of its spec; weights: paths or URLs, else the model's own;
-    sha256: their sums."""
+    """One model to pack.
+
+    settings: changes of its spec; weights: paths or URLs, none for those that the model's spec names; sha256: their
+    checksums.
+    """
 
     model: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -55,8 +57,12 @@ class ModelChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class PackRequest:
-    """What to pack. detect and read: the models; precision: else the backend's default; calibration: pictures for
-    int8, as files, folders or globs; max_batch: 0 for BATCH, or GPU_BATCH; options: see `Recipe`."""
+    """What to pack.
+
+    detect, read: the models; out: the folder of the archive; precision: None for the backend's default; calibration:
+    pictures for int8, as files, folders or globs; max_batch: 0 for BATCH, or GPU_BATCH where there is a GPU; opt_batch:
+    see `EnginePlan`; reduced_decode, options: see `Recipe`.
+    """
 
     name: str
     detect: ModelChoice
@@ -75,12 +81,12 @@ class PackRequest:
 def pack(request: PackRequest) -> Path:
     """Build the engines, check them against their networks, write NAME.mar and NAME.mar.sha256 → the archive's path.
 
-    Raises SetupError of some kind when anything does not hold; then nothing was written.
+    Raises a SetupError when anything fails; then nothing was written.
     """
     detect = _Building.of(request, request.detect, request.precision)
     _check_models(request)
     calibration = _calibration(request, detect.plan)
-    # A reader stays in floats: it would have to learn from lines, and a wrong letter costs more than a shifted box.
+    # A reader stays in floats: it would have to learn from lines, and a wrong letter is worse than a shifted box.
     read = request.read and _Building.of(request, request.read, None if calibration else request.precision)
     with _scratch() as scratch:
         engine_folder = Path(scratch, ENGINE_FOLDER)
@@ -90,12 +96,12 @@ def pack(request: PackRequest) -> Path:
             options=dict(request.options),
             reduced_decode=request.reduced_decode,
         )
-        files = {HANDLER.name: HANDLER, **contents.files()}
+        files = contents.files()
         for model in (request.detect, request.read):
             files |= _own_module(model.model) if model else {}
         files |= {path.relative_to(scratch).as_posix(): path for path in engine_folder.rglob("*") if path.is_file()}
         path = request.out / f"{request.name}.mar"
-        archive.write(path, request.name, request.version, HANDLER.name, recipe, files)
+        archive.write(path, request.name, request.version, contents.HANDLER, recipe, files)
     return path
 
 
@@ -199,7 +205,7 @@ def _check_detector(engine: Engine, plan: EnginePlan) -> None:
 
 
 def _parity(source: Source, engine: Engine, plan: EnginePlan) -> Mapping[str, Any]:
-    """The figures of the gate on one photograph."""
+    """The figures of the gate on one real picture."""
     spec = source.spec
     with _step("checking it against the network"):
         figures = parity.measure(source, engine, locate(GATE_PICTURES[spec.task]).read_bytes(), plan)
@@ -267,7 +273,7 @@ def _scratch() -> Iterator[Path]:
 
 @contextmanager
 def _step(what: str) -> Iterator[None]:
-    """Say what goes on, and how long it took."""
+    """Print what is done, and how long it took."""
     print(f"{what} ...", end=" ", flush=True, file=sys.stderr)
     start = time.perf_counter()
     try:

@@ -1,4 +1,4 @@
-"""Files: which pictures are meant by files, folders and globs."""
+"""Files: the pictures that a list of files, folders and globs stands for."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 def find(sources: Sequence[str]) -> list[Path]:
     """The files that files, folders and globs stand for, each once, in the order given and sorted within each.
 
-    A folder stands for the pictures in it by their suffix, hidden ones and folders in it aside. Raises SetupError for
-    a source without a picture, or one that cannot be read.
+    A folder stands for the files in it that have one of SUFFIXES, without hidden ones and without folders in it. Raises
+    SetupError for a source without a picture, or one that cannot be read.
     """
     found: dict[Path, None] = {}
     for source in sources:

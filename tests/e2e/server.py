@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import requests
 
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 120
+SERVE_PY = (sys.executable, ROOT / "serve.py")
 
 
 @dataclass(frozen=True)
@@ -89,17 +90,26 @@ def port_options() -> dict[str, int]:
 
 
 @contextmanager
-def serving(store: Path, run_dir: Path, *arguments: str) -> Iterator[Server]:
+def serving(
+    store: Path,
+    run_dir: Path,
+    *arguments: str,
+    starter: Sequence[str | Path] = SERVE_PY,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
     """serve.py with these further arguments, its models ready; ended by SIGTERM, which must leave status 0.
 
     What it says on stderr goes into a file beside the run directory: of bad pictures decoders complain at length.
     """
     ports = port_options()
-    command = [sys.executable, str(ROOT / "serve.py"), "--model-store", str(store), "--run-dir", str(run_dir)]
+    command = [*map(str, starter), "--model-store", str(store), "--run-dir", str(run_dir)]
     command += [str(word) for pair in ports.items() for word in pair]
     errors = run_dir.with_suffix(".stderr")
     with errors.open("w") as stderr:
-        process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True)
+        process = subprocess.Popen(
+            [*command, *arguments], cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
     assert process.stdout is not None
     try:
         lines = []

@@ -90,7 +90,7 @@ def put(archive: Path, server: Server) -> None:
 
 def versions_py(server: Server, *arguments: str) -> str:
     place = ["--management", server.management, "--run-dir", str(server.run_dir)]
-    command = [sys.executable, "-m", "detserve.serve.versions", NAME, *arguments, *place]
+    command = [sys.executable, "-m", "detserve", "versions", NAME, *arguments, *place]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
@@ -148,7 +148,7 @@ def test_the_two_commands_of_docs_versions_lose_no_request(
         command = [sys.executable, "repack.py", NAME, *options, "--register", server.management]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
         assert ended.returncode == 0, ended.stderr
-        assert f"{NAME}/1.0 is still there: python -m detserve.serve.versions {NAME} --retire 1.0" in ended.stdout
+        assert f"{NAME}/1.0 is still there: python -m detserve versions {NAME} --retire 1.0" in ended.stdout
         load.wait_for(20, f"{NAME}/2.0")
         (listed,) = versions_py(server, "--retire", "1.0").splitlines()
         assert listed.startswith(f"{NAME}/2.0: ")

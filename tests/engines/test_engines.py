@@ -146,7 +146,7 @@ def test_onnx_runtime_that_falls_back_to_the_processor_is_refused(
 
 
 def test_a_backend_that_is_not_there_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name, package in [("openvino", "openvino", "openvino"), ("onnx", "onnx", "onnxruntime")]:
+    for module, name, package in [("openvino", "openvino", "--no-deps openvino"), ("onnx", "onnx", "onnxruntime")]:
         monkeypatch.setattr(f"detserve.engines.{module}.find_spec", lambda _: None)
         with pytest.raises(BackendMissing, match=f"pip install {package}"):
             engines.find(name)
