@@ -27,6 +27,7 @@ from detserve.errors import BackendMissing, BadArchive, BadSpec, EngineRejected
 from detserve.models.spec import DetectorSpec, ModelSpec, ReaderSpec
 from detserve.pack import agreement, parity
 from detserve.pack.weights import locate
+from detserve.serve.defaults import GPU_BATCH, ON_GPU
 from detserve.worker.detector import HostDetector
 from detserve.worker.loading import detector_on
 
@@ -37,8 +38,8 @@ GATE_PICTURES = {
 }
 """The real pictures of the parity gate, by the model's task. They come from the package scikit-image."""
 
-BATCH, GPU_BATCH = 8, 16
-"""The largest batch of an engine that is asked for none: on a processor, and on a machine with a GPU."""
+BATCH = 8
+"""The largest batch of an engine unless someone asks for another; one for a GPU takes the batches that it is served."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ class PackRequest:
     """What to pack.
 
     detect, read: the models; out: the folder of the archive; precision: None for the backend's default; calibration:
-    pictures for int8, as files, folders or globs; max_batch: 0 for BATCH, or GPU_BATCH where there is a GPU; opt_batch:
+    pictures for int8, as files, folders or globs; max_batch: 0 for BATCH, or GPU_BATCH on a GPU; opt_batch:
     see `EnginePlan`; reduced_decode, options: see `Recipe`.
     """
 
@@ -120,7 +121,7 @@ class _Building:
         adapter = engines.find(request.backend, models.find(choice.model))
         plan = EnginePlan(
             precision=precision or adapter.precisions[0],
-            max_batch=request.max_batch or (GPU_BATCH if gpus() else BATCH),
+            max_batch=request.max_batch or (GPU_BATCH if gpus() and adapter.name in ON_GPU else BATCH),
             opt_batch=request.opt_batch,
         )
         if plan.precision not in adapter.precisions:

@@ -87,9 +87,9 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def building(precision: str | None) -> packer._Building:
+def building(precision: str | None, backend: str = "tensorrt") -> packer._Building:
     choice = packer.ModelChoice(model="centerface")
-    request = packer.PackRequest(name="fd1", detect=choice, out=Path(), backend="tensorrt")
+    request = packer.PackRequest(name="fd1", detect=choice, out=Path(), backend=backend)
     return packer._Building.of(request, choice, precision)
 
 
@@ -104,9 +104,9 @@ def test_fp16_that_was_asked_for_is_refused(built: list[str], tmp_path: Path) ->
     assert built == ["fp16"]
 
 
-@pytest.mark.parametrize(("gpus", "batch"), [(0, 8), (1, 16)])
-def test_engines_on_a_gpu_are_built_for_larger_batches(
-    built: list[str], monkeypatch: pytest.MonkeyPatch, gpus: int, batch: int
+@pytest.mark.parametrize(("gpus", "backend", "batch"), [(0, "tensorrt", 8), (1, "tensorrt", 16), (1, "openvino", 8)])
+def test_engines_for_a_gpu_take_the_batches_that_it_is_served(
+    built: list[str], monkeypatch: pytest.MonkeyPatch, gpus: int, backend: str, batch: int
 ) -> None:
     monkeypatch.setattr(packer, "gpus", lambda: gpus)
-    assert building(None).plan == EnginePlan(precision="fp16", max_batch=batch)
+    assert building(None, backend).plan.max_batch == batch
