@@ -37,7 +37,7 @@ class Front(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Uint8 [n, height, width, 3] → float [n, 3, height, width], its memory still ordered by pixels."""
-        x = pixels.permute(0, 3, 1, 2).float()
+        x = pixels.float().permute(0, 3, 1, 2)  # in this order: TensorRT takes bytes into a cast, and nowhere else
         if self.reverse:
             x = x.flip(1)
         if self.shifts:
