@@ -40,7 +40,7 @@ def parse(arguments: Sequence[str] | None, prog: str = "repack.py") -> argparse.
     add("--size", type=size, metavar="N|WxH", help="input of the network in pixels")
     add("--precision", help="fp32, bf16, fp16, int8 or auto, as the backend has them")
     add("--calibration", nargs="+", metavar="DIR", help="for int8: real pictures of the kind that will be served")
-    add("--max-batch", type=int, help="largest batch that the engine takes (8)")
+    add("--max-batch", type=int, help="largest batch that the engine takes (8; 16 on a GPU)")
     add("--opt-batch", type=int, metavar="M", help="the batch that TensorRT optimises for (the largest)")
     add("--version", default="1.0", help="version of the model (1.0)")
     add("--set", action="append", metavar="KEY=VALUE", help="any other setting of the model, see --show")
@@ -149,10 +149,12 @@ def assignments(texts: Sequence[str]) -> dict[str, Any]:
 
 def register(path: Path, options: argparse.Namespace) -> None:
     """Register the archive at a running server as config/NAME.yaml says, and make it the version that answers."""
+    from detserve.serve.defaults import registration
     from detserve.serve.management import Management
 
     management = Management(options.register, RUN_DIR)
-    management.register(path.name, options.name, ModelConfig.load(CONFIG_DIR, options.name).serve)
+    config = ModelConfig.load(CONFIG_DIR, options.name, registration(path))
+    management.register(path.name, options.name, config.serve)
     workers = management.wait_ready(options.name, options.version)
     management.set_default(options.name, options.version)
     print(f"{options.name}/{options.version} is served by {workers} worker(s) at {options.register}")

@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detserve.core.detections import Detections, Pixels
+from detserve.core.letterbox import Letterbox
 from detserve.engines.base import Engine, EnginePlan
 from detserve.engines.sources.base import Source
 from detserve.models.spec import DetectorSpec, Outputs, ReaderSpec
+from detserve.options import Options
 from detserve.pack.matching import CONF, detect, is_matched, match, reject
 from detserve.pictures.decode import decode
+from detserve.worker.detector import Detector
 
 SAME_IOU = 0.5
 """The least IoU of two boxes that are the same detection."""
@@ -119,6 +122,28 @@ def measure(source: Source, engine: Engine, picture: bytes, plan: EnginePlan) ->
     return _worst([_compare(spec, reference, engine, pair, n) for n in sizes])
 
 
+def measure_detector(engine: Engine, detector: Detector[Any, Any], picture: bytes, plan: EnginePlan) -> Parity:
+    """What the GPU's detector finds beside what its engine says, in several batches: head, suppression, graphs.
+
+    The engine's outputs are decoded and suppressed on the processor; the engine itself was compared before.
+    """
+    spec, image = detector.spec, decode(picture)
+    canvas = spec.letterbox(image.size).drawn_on_new_canvas(image.rgb, spec.fill)
+    pair, as_it_is = np.stack([canvas, canvas[:, ::-1]]), Letterbox.fit(spec.size, spec.size)
+    nearly = CONF - 2 * REDUCED.conf
+    asked = Options(conf_threshold=nearly, iou_threshold=spec.iou, max_detections=spec.max_detections)
+    figures = []
+    for n in batch_sizes(plan):
+        pictures = pair[np.arange(n) % 2]
+        canvases = detector.canvases(n, spec.size)
+        for i, rgb in enumerate(pictures):
+            detector.draw(rgb, as_it_is, canvases[i])
+        found = detector.found(detector.infer(canvases, [asked] * n), [asked] * n)
+        wanted = detect(spec, engine(pictures), n, nearly)
+        figures += [_of_picture(0.0, a, b) for a, b in zip(wanted, found, strict=True)]
+    return _worst(figures)
+
+
 def _compare_reading(spec: ReaderSpec, source: Source, engine: Engine, lines: list[Pixels], sizes: list[int]) -> Parity:
     """The lines in turn, all at the width of the widest, in batches of those sizes."""
     width = max(spec.width(line.shape[1] / line.shape[0]) for line in lines)
@@ -162,7 +187,8 @@ def _nan_is_worst(value: float) -> float:
 
 
 def _relative(got: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
-    return float(np.abs(got - wanted).max() / np.abs(wanted).max())
+    scale = np.abs(wanted).max() or 1.0  # a reader that finds none of its letters there answers zeros
+    return float(np.abs(got - wanted).max() / scale)
 
 
 def _of_picture(raw: float, wanted: Detections, found: Detections) -> Parity:

@@ -13,6 +13,8 @@ from detserve.engines.sources.base import INPUT
 from detserve.models.spec import ModelSpec, Outputs
 
 OPSET = 17
+TRACED = 320
+"""Side of what a network with open sides is traced with: at its largest CRAFT takes half a minute for it."""
 
 
 class Front(nn.Module):
@@ -35,7 +37,7 @@ class Front(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Uint8 [n, height, width, 3] → float [n, 3, height, width], its memory still ordered by pixels."""
-        x = pixels.permute(0, 3, 1, 2).float()
+        x = pixels.float().permute(0, 3, 1, 2)  # in this order: TensorRT takes bytes into a cast, and nowhere else
         if self.reverse:
             x = x.flip(1)
         if self.shifts:
@@ -65,8 +67,8 @@ class Preprocessed(nn.Module):
         return outputs
 
     def example(self) -> Tensor:
-        """A blank batch of the right shape, for tracing: of two, so that a batch of one is not taken for fixed."""
-        width, height = self.spec.size
+        """A blank batch for tracing: of two, so that one is not taken for fixed; small where sides are open."""
+        width, height = (min(side, TRACED) for side in self.spec.size) if self.spec.dynamic else self.spec.size
         return torch.zeros(2, height, width, 3, dtype=torch.uint8)
 
     def export(self, path: Path) -> None:
