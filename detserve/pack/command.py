@@ -35,6 +35,7 @@ def parse(arguments: Sequence[str] | None, prog: str = "repack.py") -> argparse.
     add("--sha256", nargs="+", help="refuse weights, or with --verify an archive, of another sum")
     add("--reader", metavar="MODEL", help="for OCR: the model that reads what --model finds")
     add("--reader-weights", nargs="+", metavar="PATH|URL", help="its weight file")
+    add("--alphabet", metavar="FILE", help="its characters, one a line, where they do not stand in the weight file")
     add("--backend", help="auto (default), tensorrt, openvino, onnx, torchscript or eager")
     add("--size", type=size, metavar="N|WxH", help="input of the network in pixels")
     add("--precision", help="fp32, bf16, fp16, int8 or auto, as the backend has them")
@@ -93,7 +94,8 @@ def request(options: argparse.Namespace) -> PackRequest:
     )
     read = None
     if "reader" in chosen:
-        read = ModelChoice(model=chosen["reader"], weights=several(chosen.get("reader_weights")))
+        letters = {"alphabet": alphabet(Path(chosen["alphabet"]))} if "alphabet" in chosen else {}
+        read = ModelChoice(model=chosen["reader"], settings=letters, weights=several(chosen.get("reader_weights")))
     return PackRequest(
         name=options.name,
         detect=detect,
@@ -114,6 +116,19 @@ def request(options: argparse.Namespace) -> PackRequest:
 def word(value: str | bool) -> str:
     """A choice as a YAML file may have it, where `on` and `off` are truth values."""
     return value if isinstance(value, str) else ("off", "on")[value]
+
+
+def alphabet(path: Path) -> str:
+    """The characters of a file with one a line, as PaddleOCR's dictionaries are. Raises BadSpec for another form."""
+    try:
+        lines = path.read_text("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSpec(f"--alphabet {path}: {error}") from error
+    characters = [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
+    for number, character in enumerate(characters, 1):
+        if len(character) != 1:
+            raise BadSpec(f"--alphabet {path}:{number}: one character is wanted, not {character[:20]!r}")
+    return "".join(characters)
 
 
 def several(value: str | Sequence[str] | None) -> Sequence[str]:

@@ -176,7 +176,7 @@ def _build_once(building: _Building, folder: Path, calibration: Calibration | No
 
     choice, adapter, plan = building.choice, building.adapter, building.plan
     weights = _weights(models.find(choice.model), choice)
-    spec = models.find(choice.model).with_file_metadata(*weights).override(**choice.settings)
+    spec = models.find(choice.model).override(**choice.settings).with_file_metadata(*weights)
     folder.mkdir(parents=True)
     with _step(f"loading {', '.join(path.name for path in weights)} into {spec.name}"):
         source = sources.of(spec, *weights)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, Protocol
 
 import numpy as np
@@ -12,8 +12,10 @@ import numpy as np
 from detserve.core.detections import Detections, Floats, Pixels
 from detserve.core.letterbox import Letterbox
 from detserve.errors import RequestError
+from detserve.models.spec import TextSpec
 from detserve.options import Options
 from detserve.pictures.decode import Compressed, Image, compressed, decode
+from detserve.text.direction import turned_back
 from detserve.text.order import reading_order
 from detserve.worker.ahead import Ahead
 from detserve.worker.detector import Canvases, Detector, Raw
@@ -190,9 +192,16 @@ class Pipeline(Generic[Canvases, Raw]):
             found = [_finish(each, picture) for each, picture in zip(suppressed, placed, strict=True)]
             post_ms = _ms_since(start)
             maps = self.detector.maps(canvases, raw) if any(each.maps == "on" for each in options) else None
+        if self.reader and options[0].rotate == "auto" and options[0].detect == "on" and self.spec.dynamic:
+            start = time.perf_counter()
+            turned = self._upright(found[0], placed[0])
+            infer_ms += _ms_since(start)
+            if turned is not None:
+                return [turned]
         if self.reader:
             start = time.perf_counter()
-            found = [_read(self.reader, each, picture) for each, picture in zip(found, placed, strict=True)]
+            margin = self.spec.margin if isinstance(self.spec, TextSpec) else 0.0
+            found = [_read(self.reader, each, picture, margin) for each, picture in zip(found, placed, strict=True)]
             infer_ms += _ms_since(start)
         return [
             Result(
@@ -203,6 +212,27 @@ class Pipeline(Generic[Canvases, Raw]):
             )
             for i, (detections, picture) in enumerate(zip(found, placed, strict=True))
         ]
+
+    def _upright(self, found: Detections, picture: _Placed) -> Result | None:
+        """A page that was found not to be upright, turned and done once more; None for one that is upright.
+
+        It is looked at again, and not only read the other way: detectors, too, know text that runs across better.
+        """
+        if found.quads is None or not len(found) or self.reader is None or picture.rgb is None:
+            return None
+        turns = self.reader.direction(picture.rgb, found.quads)
+        if not turns:
+            return None
+        rgb = np.ascontiguousarray(np.rot90(picture.rgb, turns))
+        letterbox = self.spec.letterbox((rgb.shape[1], rgb.shape[0]))
+        canvases = self.detector.canvases(1, letterbox.canvas)
+        self.detector.draw(rgb, letterbox, canvases[0])
+        options = replace(picture.options, rotate="off")
+        (result,) = self._detect(canvases, [_Placed(letterbox, options, picture.decode_ms, rgb)])
+        assert isinstance(result.outcome, Detections)
+        size = picture.letterbox.picture
+        maps = result.maps and {name: np.rot90(values, -turns) for name, values in result.maps.items()}
+        return replace(result, outcome=turned_back(result.outcome, turns, size), size=size, maps=maps)
 
 
 def _finish(found: Detections, picture: _Placed) -> Detections:
@@ -215,12 +245,15 @@ def _finish(found: Detections, picture: _Placed) -> Detections:
     return found[large_enough][: options.max_detections]
 
 
-def _read(reader: Reader, found: Detections, picture: _Placed) -> Detections:
-    """What was found, in reading order and with its texts."""
+def _read(reader: Reader, found: Detections, picture: _Placed, margin: float) -> Detections:
+    """What was found, in reading order and with its texts. margin: see `TextSpec`."""
     if found.quads is None:
         return found
     assert picture.rgb is not None, "a pipeline with a reader keeps the pixels"
-    return reader(picture.rgb, found[reading_order(found.quads)], picture.options.split == "words")
+    options = picture.options
+    if options.detect == "off":
+        return reader(picture.rgb, found, options.split, alone=True)
+    return reader(picture.rgb, found[reading_order(found.quads)], options.split, margin)
 
 
 def _maps_of(maps: Mapping[str, Floats], i: int, letterbox: Letterbox) -> dict[str, Floats]:
