@@ -91,7 +91,7 @@ class Masks:
 
 
 def _exact(start: float, end: float, cells: int, side: int) -> tuple[int, Floats]:
-    """One axis of the box: the first pixel inside, and how much of each cell every pixel reads: float32 [pixels, cells].
+    """One axis of the box: its first pixel, and how much of each cell every pixel reads: float32 [pixels, cells].
 
     side: the picture's.
     """
@@ -105,15 +105,16 @@ def _exact(start: float, end: float, cells: int, side: int) -> tuple[int, Floats
 
 def _whole(start: float, end: float, cells: int, side: int) -> tuple[int, Floats]:
     """The same for the box cut to whole pixels; cells: with the rim."""
-    centre, half = np.float32((start + end) / 2), np.float32((end - start) / 2 * (cells / (cells - 2)))
-    first, last = int(centre - half), int(centre + half)
+    centre, half = (start + end) / 2, (end - start) / 2 * (cells / (cells - 2))
+    # In float32, so that a corner that falls on a whole pixel is cut to the same one.
+    first, last = int(np.float32(centre) - np.float32(half)), int(np.float32(centre) + np.float32(half))
     length = max(last - first + 1, 1)
     shown = np.arange(max(first, 0), max(min(last + 1, side), max(first, 0)))
     places = (shown - first + 0.5) / length * cells - 0.5
     return min(max(first, 0), side), _hats(places.clip(0, cells - 1), cells)
 
 
-def _hats(places: NDArray[np.float64], cells: int) -> Floats:
+def _hats(places: NDArray[Any], cells: int) -> Floats:
     """Weights of linear interpolation: of cell k at place p max(0, 1 - |p - k|)."""
-    distances = np.abs(places[:, None] - np.arange(cells))
-    return np.clip(1 - distances, 0, None).astype(np.float32)
+    weights: Floats = np.clip(1 - np.abs(places[:, None] - np.arange(cells)), 0, None).astype(np.float32)
+    return weights

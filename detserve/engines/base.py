@@ -60,8 +60,8 @@ class Engine(ABC):
 
     def __init__(self, folder: Path, spec: ModelSpec, plan: EnginePlan, device: Device) -> None:
         self.spec = spec
-        self.chunk = self.load(folder, plan, device)
-        self(np.zeros((1, spec.size[1], spec.size[0], 3), np.uint8))  # the first call is slow: have it behind us
+        self.chunk = max(self.load(folder, plan, device), spec.together)
+        self(spec.blank(spec.together))  # the first call is slow: have it behind us
 
     @classmethod
     @abstractmethod
@@ -86,8 +86,7 @@ class Engine(ABC):
 
     def __call__(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
         """Run a batch of any size, split where it is larger than one call takes."""
-        fits = batch.ndim == 4 and batch.shape[3] == 3 and self.spec.accepts(*batch.shape[2:0:-1])
-        if not fits or batch.dtype != np.uint8:
+        if not self.spec.takes(batch):
             expected = f"uint8 [n, height, width, 3] of {self.spec.size[0]}x{self.spec.size[1]}"
             raise ValueError(f"{self.spec.name} takes {expected}, not {batch.dtype} {list(batch.shape)}")
         parts = [

@@ -100,6 +100,36 @@ class ModelSpec(ABC):
         """Whether the network accepts an input of that size, in pixels."""
         return (width, height) == self.size
 
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """The shape of one input of its engine, pixels [height, width, 3]; None where it is open."""
+        return (None, None, 3) if self.dynamic else (self.size[1], self.size[0], 3)
+
+    @property
+    def input_type(self) -> type[np.generic]:
+        """What its engine takes: pixels."""
+        return np.uint8
+
+    @property
+    def together(self) -> int:
+        """How many inputs one call takes at least, where a backend would take one."""
+        return 1
+
+    def blank(self, n: int) -> NDArray[Any]:
+        """The largest input of its engine, n times, all zeros."""
+        return np.zeros((n, self.size[1], self.size[0], 3), self.input_type)
+
+    def example(self, n: int) -> NDArray[Any]:
+        """An input of its engine, n times, to trace the network with."""
+        return self.blank(n)
+
+    def takes(self, batch: NDArray[Any]) -> bool:
+        """Whether that is a batch of inputs of its engine."""
+        shape = self.input_shape
+        fits = batch.ndim == 1 + len(shape) and batch.dtype == self.input_type
+        fits = fits and all(want in (None, side) for want, side in zip(shape, batch.shape[1:], strict=True))
+        return fits and self.accepts(*batch.shape[2:0:-1])
+
     def override(self, **changes: Any) -> Self:
         """This spec with some fields changed. Raises BadSpec for unknown fields and for values out of range."""
         known = {field.name for field in fields(self)}
