@@ -9,6 +9,7 @@
     │   ├── PictureTooLarge     413  more pixels than the server decodes
     │   ├── TooManyPictures     413  more pictures than one request may hold
     │   ├── UnsupportedFormat   415  a picture, but of a format that is not served
+    │   ├── UnfitDepth          422  a depth map that is missing, not asked for, or of another size than its picture
     │   ├── InvalidOption       422  an option that is no number or out of range
     │   └── InternalError       500  not the caller's fault after all: the engine failed, the log says why
     └── SetupError              the operator's files or machine; ends a command with exit status 1
@@ -75,6 +76,13 @@ class UnsupportedFormat(RequestError):
 
     status = 415
     type = "unsupported_format"
+
+
+class UnfitDepth(RequestError):
+    """A depth map that is missing, not asked for, or of another size than its picture."""
+
+    status = 422
+    type = "unfit_depth"
 
 
 class InvalidOption(RequestError):

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Wish:
     """What one request wants of a model. conf: least confidence; iou: overlap above which the weaker of two boxes of a
-    class goes; most: at most so many detections."""
+    class goes; most: at most so many detections; masks: whether it wants them."""
 
     conf: float
     iou: float
     most: int
+    masks: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +103,11 @@ class PartedSpec(ModelSpec):
         """Whether it wants a depth map beside each picture."""
         return False
 
+    @property
+    @abstractmethod
+    def channels_of_canvas(self) -> int:
+        """How many channels a canvas has."""
+
     @abstractmethod
     def parts(self) -> dict[str, PartSpec]:
         """Its networks by name; the first takes the picture."""
@@ -119,5 +125,5 @@ class PartedSpec(ModelSpec):
         """Lay those planes on a canvas, uint8 [height, width, canvas channels]."""
 
     @abstractmethod
-    def detect(self, run: Mapping[str, Run], canvas: Pixels, letterbox: Letterbox, wish: Wish) -> Detections:
+    def detect(self, run: Mapping[str, Run], canvas: Pixels, wish: Wish) -> Detections:
         """What is on one canvas, in its pixels, suppressed and best first."""

@@ -20,10 +20,12 @@ from detserve.archives.recipe import ENGINE_FOLDER, PackedModel, Recipe
 from detserve.engines import sources
 from detserve.engines.base import INT8, Device, Engine, EnginePlan
 from detserve.engines.calibration import Calibration
+from detserve.engines.parts import PartedEngines, PartedSource
 from detserve.engines.sources.base import Source
 from detserve.errors import BackendMissing, BadArchive, BadSpec
+from detserve.models.parts import PartedSpec
 from detserve.models.spec import ModelSpec, ReaderSpec
-from detserve.pack import agreement, parity
+from detserve.pack import agreement, object_parity, parity
 from detserve.pack.weights import locate
 from detserve.places import HANDLER
 
@@ -31,6 +33,7 @@ GATE_PICTURES = {
     "face": "package:skimage/data/astronaut.png",
     "text": "package:skimage/data/page.png",
     "read": "package:skimage/data/page.png",
+    "object": "package:skimage/data/coffee.png",
 }
 """The real pictures of the parity gate, by what a model is for: from the package scikit-image."""
 
@@ -71,7 +74,7 @@ def pack(request: PackRequest) -> Path:
     Raises SetupError of some kind when anything does not hold; then nothing was written.
     """
     adapter = engines.find(request.backend)
-    precision = request.precision or adapter.precisions[0]
+    precision = request.precision or _default_precision(models.find(request.detect.model), adapter)
     plan = EnginePlan(precision=precision, max_batch=request.max_batch, opt_batch=request.opt_batch)
     if plan.precision not in adapter.precisions:
         choice = ", ".join(adapter.precisions)
@@ -95,6 +98,11 @@ def pack(request: PackRequest) -> Path:
         path = request.out / f"{request.name}.mar"
         archive.write(path, request.name, request.version, HANDLER.name, recipe, files)
     return path
+
+
+def _default_precision(spec: ModelSpec, adapter: type[Engine]) -> str:
+    """The backend's own; but fp32 for models of several networks, where a last digit may rank one box above another."""
+    return "fp32" if isinstance(spec, PartedSpec) else adapter.precisions[0]
 
 
 def _check_models(request: PackRequest) -> None:
@@ -132,6 +140,9 @@ def _build(
     weights = _weights(models.find(choice.model), choice)
     spec = models.find(choice.model).with_file_metadata(*weights).override(**choice.settings)
     folder.mkdir(parents=True)
+    if isinstance(spec, PartedSpec):
+        figures = _build_parts(spec, weights, adapter, plan, folder)
+        return _packed(choice, spec, adapter, plan, weights, figures)
     with _step(f"loading {', '.join(path.name for path in weights)} into {spec.name}"):
         source = sources.of(spec, *weights)
     with _step(f"building the engine: {adapter.name}, precision {plan.precision}"):
@@ -139,6 +150,37 @@ def _build(
         device = Device(threads=torch.get_num_threads(), gpu=0 if torch.cuda.is_available() else None)
         engine = adapter(folder, spec, plan, device)
     figures = _agreement(source, engine, plan, device, calibration) if calibration else _parity(source, engine, plan)
+    return _packed(choice, spec, adapter, plan, weights, figures)
+
+
+def _build_parts(
+    spec: PartedSpec, weights: Sequence[Path], adapter: type[Engine], plan: EnginePlan, folder: Path
+) -> Mapping[str, Any]:
+    """The engines of a model of several networks, built and checked → the figures of the gate."""
+    import torch
+
+    with _step(f"loading {', '.join(path.name for path in weights)} into {spec.name}"):
+        source = PartedSource(spec, *weights)
+    with _step(f"building the engines: {adapter.name}, precision {plan.precision}"):
+        source.build(adapter, plan, folder)
+        device = Device(threads=torch.get_num_threads(), gpu=0 if torch.cuda.is_available() else None)
+        built = PartedEngines(adapter, folder, spec, plan, device)
+    exact = plan.precision == "fp32"
+    with _step("checking them against the networks"):
+        figures = object_parity.measure(source, built, locate(GATE_PICTURES[spec.task]).read_bytes(), exact)
+    print(f"  {figures}", file=sys.stderr)
+    figures.check(object_parity.EXACT if exact else object_parity.REDUCED)
+    return figures.to_dict()
+
+
+def _packed(
+    choice: ModelChoice,
+    spec: ModelSpec,
+    adapter: type[Engine],
+    plan: EnginePlan,
+    weights: Sequence[Path],
+    figures: Mapping[str, Any],
+) -> PackedModel:
     return PackedModel(
         model=choice.model,
         settings=spec.settings(),

@@ -76,7 +76,7 @@ def read_header(data: bytes | bytearray | memoryview) -> Header:
     """
     data = _plain(data)
     name = _sniff(data)
-    with _refusals(name):
+    with refusals(name):
         return jpeg.walk(data).header if name == "JPEG" else pillow.open_picture(data, name)[1]
 
 
@@ -96,7 +96,7 @@ def decode(
     data = _plain(data)
     name = _sniff(data)
     reduction = 1
-    with _refusals(name):
+    with refusals(name):
         if name == "JPEG":
             walked = jpeg.walk(data)
             header = walked.header
@@ -133,7 +133,7 @@ def _sniff(data: bytes | bytearray) -> str:
 
 
 @contextmanager
-def _refusals(name: str) -> Iterator[None]:
+def refusals(name: str) -> Iterator[None]:
     """Every failure of a decoder as a RequestError; the decoders' own words may hold addresses, so they stay out."""
     try:
         yield

@@ -14,7 +14,7 @@ from detserve.options import OPTIONS
 
 PACK_KEYS = (
     *("model", "weights", "sha256", "reader", "reader_weights", "backend", "size", "precision", "max_batch"),
-    *("calibration", *(option.key for option in OPTIONS if option.packed)),
+    *("calibration", "categories", *(option.key for option in OPTIONS if option.packed)),
 )
 """The options of repack.py that the section `pack` may set."""
 

@@ -97,12 +97,16 @@ class PictureHandler:
     def _item(self, picture: EncodedPicture | RequestError, headers: Mapping[str, Any]) -> Item | RequestError:
         from detserve.errors import RequestError
         from detserve.options import Options
+        from detserve.pictures.depth import WithDepth
+        from detserve.worker.envelope import DEPTH
 
         if isinstance(picture, RequestError):
             return picture
         data, fields = picture
         try:
-            return data, Options.parse({**headers, **fields}, self.pipeline.spec, self.defaults)
+            depth = fields.get(DEPTH)
+            options = Options.parse({**headers, **fields}, self.pipeline.spec, self.defaults)
+            return (data if depth is None else WithDepth(data, depth)), options
         except RequestError as error:
             return error.without_traceback()
 

@@ -13,13 +13,13 @@ from detserve.core.detections import Detections, Floats, Pixels
 from detserve.core.letterbox import Letterbox
 from detserve.errors import RequestError
 from detserve.options import Options
-from detserve.pictures.decode import decode
 from detserve.text.order import reading_order
 from detserve.worker.detector import Canvases, Detector, Raw
+from detserve.worker.encoded import Encoded, image_of
 from detserve.worker.reader import Reader
 
-Item = tuple[bytes | bytearray, Options]
-"""One request: the picture's bytes and its options."""
+Item = tuple[Encoded, Options]
+"""One request: the bytes of its picture, with depth where there is any, and its options."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,14 @@ class Result:
     """What became of one request: detections in pixels of the upright picture, or an error; and how long it took.
 
     size: (width, height) of the upright picture; None when it could not be decoded; maps: score maps over the
-    picture's area where they were asked for, float32 [h, w].
+    picture's area where they were asked for, float32 [h, w]; masks: the form in which masks were asked for.
     """
 
     outcome: Detections | RequestError
     size: tuple[int, int] | None = None
     timings: Timings = Timings()
     maps: Mapping[str, Floats] | None = None
+    masks: str = "rle"
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class Pipeline(Generic[Canvases, Raw]):
             data, options = item
             start = time.perf_counter()
             try:
-                image = decode(data, self.max_pixels, self._size_on_canvas if self.reduced_decode else None)
+                target = self._size_on_canvas if self.reduced_decode else None
+                image = image_of(data, self.spec, self.max_pixels, target)
             except RequestError as error:
                 entries.append(Result(error.without_traceback(), timings=Timings(decode=_ms_since(start))))
                 continue
@@ -119,7 +121,7 @@ class Pipeline(Generic[Canvases, Raw]):
     def _detect(self, canvases: Canvases, placed: Sequence[_Placed]) -> list[Result]:
         """What is on the canvases, and what it says, in pixels of the upright pictures."""
         options = [picture.options for picture in placed]
-        if self.spec.dynamic and options[0].detect == "off":
+        if self.spec.task == "text" and self.spec.dynamic and options[0].detect == "off":
             found, infer_ms, post_ms, maps = [_whole(placed[0].letterbox.picture)], 0.0, 0.0, None
         else:
             start = time.perf_counter()
@@ -140,6 +142,7 @@ class Pipeline(Generic[Canvases, Raw]):
                 picture.letterbox.picture,
                 Timings(picture.decode_ms, infer_ms, post_ms),
                 _maps_of(maps, i, picture.letterbox) if maps is not None and picture.options.maps == "on" else None,
+                picture.options.masks,
             )
             for i, (detections, picture) in enumerate(zip(found, placed, strict=True))
         ]

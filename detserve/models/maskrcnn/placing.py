@@ -46,6 +46,11 @@ def draw(planes: Pixels, placed: Letterbox, canvas: Pixels, convention: Conventi
         inside[..., part] = _resized(planes[..., part], (width, height), convention)
 
 
+def inner(canvas: Pixels) -> tuple[int, int]:
+    """(width, height) of the picture that `draw` laid on a canvas."""
+    return int((canvas[0, :, -1] == INSIDE).sum()), int((canvas[:, 0, -1] == INSIDE).sum())
+
+
 def _resized(planes: Pixels, size: tuple[int, int], convention: Convention) -> Pixels:
     if convention.pillow:
         import PIL.Image

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -122,22 +122,23 @@ class MaskRcnn(PartedSpec):
         """Resize as the convention does, and lay on the canvas."""
         placing.draw(planes, letterbox, canvas, self.rules)
 
-    def detect(self, run: Mapping[str, Run], canvas: Pixels, letterbox: Letterbox, wish: Wish) -> Detections:
-        """What is on one canvas."""
+    def detect(self, run: Mapping[str, Run], canvas: Pixels, wish: Wish) -> Detections:
+        """What is on one canvas, whose last channel tells where the picture lies."""
         import torch
 
         from detserve.models.maskrcnn import stages
 
-        bounded = Wish(conf=wish.conf, iou=wish.iou, most=min(wish.most, MOST_DETECTIONS))
+        bounded = replace(wish, most=min(wish.most, MOST_DETECTIONS))
         with torch.inference_mode():
-            found = stages.detect(run, torch.from_numpy(canvas[None]), letterbox.inner, self.rules, bounded)
-            boxes, scores, columns, masks = (each.cpu().numpy() for each in found)
+            found = stages.detect(run, torch.from_numpy(canvas[None]), placing.inner(canvas), self.rules, bounded)
+            boxes, scores, columns = (each.cpu().numpy() for each in found[:3])
+            masks = None if found.masks is None else Masks(found.masks.cpu().numpy(), boxes, self.rules.paste)
         return Detections(
             boxes,
             scores,
             labels=tuple(self.categories[column] for column in columns),
             label_ids=np.array([self.category_ids[column] for column in columns], np.int64),
-            masks=Masks(masks, boxes, self.rules.paste),
+            masks=masks,
         )
 
     def parts(self) -> dict[str, PartSpec]:

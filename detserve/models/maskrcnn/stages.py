@@ -32,13 +32,13 @@ class Found(NamedTuple):
     """n objects of one picture, best first.
 
     boxes: float32 [n, 4] in input pixels; scores: float32 [n]; columns: int64 [n], 0 being the first category; masks:
-    float32 [n, 28, 28], probabilities over each box.
+    float32 [n, 28, 28], probabilities over each box, where they are wanted.
     """
 
     boxes: Tensor
     scores: Tensor
     columns: Tensor
-    masks: Tensor
+    masks: Tensor | None
 
 
 def detect(run: Mapping[str, Run], canvas: Tensor, inner: tuple[int, int], rules: Convention, wish: Wish) -> Found:
@@ -49,6 +49,8 @@ def detect(run: Mapping[str, Run], canvas: Tensor, inner: tuple[int, int], rules
     proposals = propose(heads[:half], heads[half:], (canvas.shape[1], canvas.shape[2]), inner, rules)
     scores, deltas = run["boxes"](cut(maps, proposals.boxes, BOX_SIDE, rules))
     boxes, confidences, columns = select(proposals, scores, deltas, inner, rules, wish)
+    if not wish.masks:
+        return Found(boxes, confidences, columns, None)
     masks = [
         _own(run["masks"](cut(maps, boxes[i : i + AT_ONCE], MASK_SIDE, rules))[0], columns[i : i + AT_ONCE], rules)
         for i in range(0, len(boxes), AT_ONCE)

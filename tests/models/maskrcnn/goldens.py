@@ -67,7 +67,7 @@ class Golden:
             return watched("features", self.networks["features"], seen)(pixels.permute(0, 3, 1, 2).float())
 
         run = {**{name: watched(name, network, seen) for name, network in self.networks.items()}, "features": features}
-        return placed.invert_detections(self.spec.detect(run, canvas, placed, wish)), canvas
+        return placed.invert_detections(self.spec.detect(run, canvas, wish)), canvas
 
 
 def watched(name: str, network: Any, seen: dict[str, Any] | None) -> Callable[[Tensor], Any]:
