@@ -8,6 +8,7 @@
     │   ├── BadPicture          400  not a picture, broken, or cut short
     │   ├── PictureTooLarge     413  more pixels than the server decodes
     │   ├── TooManyPictures     413  more pictures than one request may hold
+    │   ├── AnswerTooLarge      413  more bytes of answer than the server hands on: masks of very many objects
     │   ├── UnsupportedFormat   415  a picture, but of a format that is not served
     │   ├── UnfitDepth          422  a depth map that is missing, not asked for, or of another size than its picture
     │   ├── InvalidOption       422  an option that is no number or out of range
@@ -69,6 +70,13 @@ class TooManyPictures(RequestError):
 
     status = 413
     type = "too_many_pictures"
+
+
+class AnswerTooLarge(RequestError):
+    """The answer has more bytes than TorchServe hands on."""
+
+    status = 413
+    type = "answer_too_large"
 
 
 class UnsupportedFormat(RequestError):
