@@ -11,8 +11,8 @@ from typing import Any
 def results(path: Path, number: int, size: tuple[int, int], detections: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The detections of one picture of that (width, height) as COCO has them.
 
-    Boxes are left, top, width, height in pixels. image_id: the number in the file's name where it is nothing but one, as
-    COCO's own are, else `number`.
+    Boxes are left, top, width, height in pixels. image_id: the number in the file's name where it is nothing but one,
+    as COCO's own are, else `number`.
     """
     image = int(path.stem) if path.stem.isascii() and path.stem.isdigit() else number
     return [_result(each, image, path.name, size) for each in detections]

@@ -18,11 +18,11 @@ import pytest
 import requests
 import torch
 
+from benchmarks.fill_objects import fill
 from detserve import models
 from detserve.client import grpc as grpc_client
 from detserve.models.maskrcnn import MaskRcnn
 from detserve.pack.packer import ModelChoice, PackRequest, pack
-from docs.fill_objects import fill
 from tests.e2e.server import Server, serving
 
 pytestmark = [

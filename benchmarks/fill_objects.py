@@ -1,6 +1,6 @@
 """Write a checkpoint of Mask R-CNN with made-up weights, the same on every machine: to try md1 where none can be had.
 
-.venv/bin/python -m docs.fill_objects MODEL FILE.pth [CLASSES]
+.venv/bin/python -m benchmarks.fill_objects MODEL FILE.pth [CLASSES]
 
 It finds something everywhere, and means nothing by it: each weight is drawn from a random generator that is seeded by
 its name.
