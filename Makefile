@@ -1,22 +1,36 @@
-# make serve   everything that a fresh machine needs, then the server at 127.0.0.1:8080; ARGS="--port 8090"
-# make test    all tests that need no GPU, and of the faults a short set
-# make chaos   all faults at full length: half an hour, ten minutes of soak among them
-# make bench   the limit of this machine, detserve, and a plain handler, side by side
-# make check   formatter, linter, type checker
-# make audit   known holes in what is installed; asks the package index for advisories
+# make serve     everything that a fresh machine needs, then the server at 127.0.0.1:8080; ARGS="--port 8090"
+# make test      what a change may break: the quick tests, within five minutes; ARGS="tests/core -k letterbox" for some
+# make test-all  these and the slow ones, a quarter of an hour; with ARGS some of both
+# make test-slow what test-all has beyond test
+# make chaos     all faults at full length: half an hour, ten minutes of soak among them
+# make bench     the limit of this machine, detserve, and a plain handler, side by side
+# make check     formatter, linter, type checker
+# make audit     known holes in what is installed; asks the package index for advisories
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 # What goes into an archive, and what makes it.
-CODE := $(shell python3 detserve/archives/contents.py) $(wildcard handlers/*.py detserve/pack/*.py) detserve/places.py
+CODE := $(shell python3 detserve/archives/contents.py) $(wildcard detserve/pack/*.py) detserve/places.py
 
-.PHONY: serve test chaos check audit format bench clean
+.PHONY: serve test test-slow test-all chaos check audit format bench clean
 
 serve: $(VENV)/.serve model_store/fd1.mar model_store/td1.mar model_store/ocr1.mar
 	@exec $(PYTHON) serve.py $(ARGS)
 
+# Two processes for all but what measures time, which comes after it with no test beside it. With ARGS one for all.
+define run-tests
+$(PYTHON) -m pytest -m "$(1) and not timed" -n 2
+$(PYTHON) -m pytest -m "$(1) and timed"
+endef
+
 test: $(VENV)/.dev
-	$(PYTHON) -m pytest $(ARGS)
+	$(if $(ARGS),$(PYTHON) -m pytest $(ARGS),$(call run-tests,not slow and not long))
+
+test-slow: $(VENV)/.dev
+	$(call run-tests,slow and not long)
+
+test-all: $(VENV)/.dev
+	$(if $(ARGS),$(PYTHON) -m pytest -m "not long" $(ARGS),$(MAKE) test test-slow)
 
 chaos: $(VENV)/.dev
 	$(PYTHON) -m pytest tests/chaos -m chaos -s $(ARGS)
@@ -51,4 +65,4 @@ $(VENV)/.dev: $(VENV)/.serve
 	@touch $@
 
 clean:
-	rm -rf run model_store/*.mar model_store/*.mar.sha256
+	rm -rf run model_store/*.mar model_store/*.mar.sha256 build *.egg-info

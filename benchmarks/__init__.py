@@ -1,1 +1,1 @@
-"""What is measured, and printed beside the figures in the documents."""
+"""The programs that measured the figures in the documents."""

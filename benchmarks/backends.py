@@ -42,7 +42,7 @@ def median_ms(engine: Engine, batch: np.ndarray) -> float:
 
 
 def main() -> None:
-    """Build them all, then time them in turn, so that a slow moment of the machine hits all alike."""
+    """Build all engines, then time them in turn, so that a slow moment of the machine hits all alike."""
     name = sys.argv[1] if len(sys.argv) > 1 else "centerface"
     side = int(sys.argv[2]) if len(sys.argv) > 2 else 320
     spec = models.find(name).override(size=(side, side))

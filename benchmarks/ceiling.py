@@ -36,7 +36,7 @@ class Noop(asyncio.Protocol):
         self.missing = 0
 
     def data_received(self, data: bytes) -> None:
-        """Count the bytes of a body; only heads are looked at."""
+        """Answer when a body is complete. Its bytes are only counted."""
         if self.missing:
             self.missing -= len(data)
         else:
@@ -74,7 +74,7 @@ def _serve(pipe: Connection) -> None:
 
 
 def ceiling(sizes: Sequence[str] = SIZES, processes: int = 1, seconds: float = 2.0) -> str:
-    """A closed loop on the empty server with each picture → the table of what came of it."""
+    """A closed loop with each picture on the server that answers at once → a table."""
     rows = [["picture", "hits/s", "client ms/hit", "errors"]]
     data = [samples.load(size)[0].data for size in sizes]
     with noop() as url, Runner(HttpTarget(url), data, processes) as runner:

@@ -40,7 +40,7 @@ from detserve.errors import SetupError
 
 CONCURRENCY = (1, 4, 16)
 FIRST_SECONDS = 5.0
-"""Of each contestant before the first round: Java compiles what it runs often."""
+"""Load on each contestant before the first round: Java compiles what it runs often."""
 STAGES = ("decode", "infer", "post")
 
 
@@ -71,7 +71,7 @@ Results = Mapping[tuple[str, str, int], Figures]
 
 
 def measure(contestant: Contestant, number: int, concurrency: int, timing: Timing) -> Figures:
-    """Let a contestant run, load it with one of the pictures, hold it again."""
+    """Resume a contestant, load it with one of the pictures, suspend it again."""
     contestant.let_go()
     cpu = contestant.cpu()
     run = contestant.runner.run(Closed(concurrency), timing, only=number)
@@ -142,7 +142,7 @@ def processors(results: Results) -> Iterator[list[str]]:
 
 
 def _ratio(rate: float, other: float) -> str:
-    """Of two rates; "-" where the other answered nothing in its time."""
+    """The ratio of two rates; "-" when the other answered nothing."""
     return f"{rate / other:.2f}" if other else "-"
 
 
@@ -152,7 +152,7 @@ def _letters(results: Results) -> list[str]:
 
 
 def machine() -> str:
-    """What the figures belong to."""
+    """The processor, the packages and the load of this machine, on one line."""
     names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     packages = ", ".join(f"{name} {version(name)}" for name in ("torchserve", "openvino", "onnxruntime"))
     cores = len(os.sched_getaffinity(0))
@@ -161,7 +161,7 @@ def machine() -> str:
 
 
 def sent(task: str) -> list[bytes]:
-    """A picture of each size with what is looked for: a face, or print."""
+    """A picture of each size for that task: with a face, or with print."""
     if task == "face":
         return [samples.load(size)[0].data for size in SIZES]
     return [page(*map(int, size.split("x"))) for size in SIZES]

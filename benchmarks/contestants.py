@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,15 +18,15 @@ from detserve.bench.engine import packed
 from detserve.bench.runner import Runner
 from detserve.bench.target import HttpTarget
 from detserve.errors import ServerFailed, SetupError
+from detserve.serve.config import Settings
 from detserve.serve.java import find_java
+from detserve.serve.launch import free_ports, launch
 from detserve.serve.management import Management
 from detserve.serve.model_config import Registration
 
 ROOT = Path(__file__).parents[1]
 READY_SECONDS = 120
 WORKER = "model_service_worker.py"
-PORTS = ("inference", "management", "metrics", "grpc", "grpc_management")
-"""What a server listens on."""
 
 
 @dataclass(frozen=True)
@@ -93,26 +92,26 @@ def contestants(archive: Path, pictures: Sequence[bytes], scratch: Path) -> Iter
 
 @contextmanager
 def detserve(archive: Path, scratch: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """The server of `make serve`: serve.py, with a worker for each core."""
-    ports = _free_ports()
-    command = [sys.executable, str(ROOT / "serve.py"), archive.stem, "--model-store", str(archive.parent)]
-    command += ["--run-dir", str(scratch / "run"), "--workers", "0"]
-    for name, port in ports.items():
-        command += [f"--{name.replace('_', '-')}-port".replace("--inference-port", "--port"), str(port)]
-    with _started(command, scratch / "detserve.log", scratch, dict(os.environ)) as process:
-        _await_ready(process, f"http://127.0.0.1:{ports['management']}", archive.stem, scratch / "run")
-        yield f"http://127.0.0.1:{ports['inference']}/predictions/{archive.stem}", process
+    """The server of `make serve`, with a worker for each core."""
+    settings = Settings(model_store=archive.parent, run_dir=scratch / "run", **free_ports())
+    with launch(settings, archive.stem, "--workers", "0") as server:
+        process = psutil.Process(server.process.pid)
+        try:
+            yield f"{server.url}/predictions/{archive.stem}", process
+        finally:
+            _resume(process)
 
 
 @contextmanager
 def plain(scratch: Path, pack: Callable[[Path], None]) -> Iterator[tuple[str, psutil.Process]]:
     """`torchserve --start` with a plain handler; nothing is set but ports, tokens and the management API."""
-    ports = _free_ports()
+    ports = free_ports()
     folder = scratch / "plain"
     (folder / "store").mkdir(parents=True)
     pack(folder / "store" / "plain.mar")
-    lines = [f"{name}_address=http://127.0.0.1:{ports[name]}" for name in ("inference", "management", "metrics")]
-    lines += [f"grpc_inference_port={ports['grpc']}", f"grpc_management_port={ports['grpc_management']}"]
+    addresses = {"inference": ports["port"], "management": ports["management_port"], "metrics": ports["metrics_port"]}
+    lines = [f"{name}_address=http://127.0.0.1:{port}" for name, port in addresses.items()]
+    lines += [f"grpc_inference_port={ports['grpc_port']}", f"grpc_management_port={ports['grpc_management_port']}"]
     (folder / "config.properties").write_text("\n".join(lines) + "\n")
     command = [str(Path(sys.executable).with_name("torchserve")), "--start", "--foreground"]
     command += ["--ts-config", "config.properties", "--model-store", "store", "--models", "plain=plain.mar"]
@@ -120,8 +119,8 @@ def plain(scratch: Path, pack: Callable[[Path], None]) -> Iterator[tuple[str, ps
     # TEMP: the pid file of another TorchServe lies in the usual folder, and would keep this one from starting.
     here = {"TMPDIR": str(folder), "TEMP": str(folder), "JAVA_HOME": str(find_java().parents[1])}
     with _started(command, folder / "console.log", folder, os.environ | here) as process:
-        _await_ready(process, f"http://127.0.0.1:{ports['management']}", "plain", folder)
-        yield f"http://127.0.0.1:{ports['inference']}/predictions/plain", process
+        _await_ready(process, f"http://127.0.0.1:{ports['management_port']}", "plain", folder)
+        yield f"http://127.0.0.1:{ports['port']}/predictions/plain", process
 
 
 @contextmanager
@@ -151,14 +150,6 @@ def _await_ready(process: psutil.Process, management: str, model: str, folder: P
             if process.status() == psutil.STATUS_ZOMBIE or time.monotonic() > deadline:
                 raise SetupError(f"{model} did not start: {error}") from error
         time.sleep(0.5)
-
-
-def _free_ports() -> dict[str, int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in PORTS]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return dict(zip(PORTS, (probe.getsockname()[1] for probe in probes), strict=True))
 
 
 def _tree(process: psutil.Process) -> list[psutil.Process]:

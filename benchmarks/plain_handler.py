@@ -1,4 +1,4 @@
-"""A handler as one writes it on the first day with TorchServe: what detserve is compared with. See compare.py."""
+"""A handler as one writes it on the first day with TorchServe. compare.py compares detserve with it."""
 # mypy: ignore-errors
 
 import os

@@ -1,4 +1,4 @@
-"""A handler of text detection as one writes it on the first day with TorchServe. See compare.py."""
+"""A handler for text detection as one writes it on the first day with TorchServe. See compare.py."""
 # mypy: ignore-errors
 
 import os

@@ -4,7 +4,7 @@
     .venv/bin/python -m benchmarks.precision PICTURES [--calibration DIR ...]
 
 PICTURES is a folder of pictures whose labels.json has the noses of their faces. int8 is calibrated on the pictures of
-scikit-image or on those named: none that are measured.
+scikit-image, or on those named, and not on those that are measured.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from detserve.engines.sources.base import Source
 from detserve.errors import SetupError
 from detserve.options import Options
 from detserve.pack.weights import locate
-from detserve.pictures.decode import MAX_PIXELS
+from detserve.pictures.header import MAX_PIXELS
 from detserve.worker.detector import HostDetector
 from detserve.worker.pipeline import Pipeline
 
@@ -42,7 +42,7 @@ ROUNDS, CALLS = 9, 20
 
 
 def engine(source: Source, precision: str, calibration: Calibration, folder: Path) -> Engine:
-    """OpenVINO's, on one thread."""
+    """OpenVINO's engine in that precision, on one thread."""
     adapter, plan = engines.find("openvino"), EnginePlan(precision=precision, max_batch=1)
     folder.mkdir(parents=True)
     adapter.build(source, plan, folder, calibration if precision == INT8 else None)
@@ -64,7 +64,7 @@ def _rows(outcome: object) -> NDArray[np.float32]:
 
 
 def milliseconds(engines: Mapping[str, Engine], batch: Pixels) -> dict[str, float]:
-    """Median time of a call of each, measured in turns, so that a slow moment of the machine hits all alike."""
+    """Median milliseconds of a call of each, measured in turns, so that a slow moment hits all alike."""
     rounds: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(ROUNDS):
         for name, each in engines.items():

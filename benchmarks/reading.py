@@ -4,7 +4,7 @@
     make serve
     .venv/bin/python -m benchmarks.reading PICTURE=WORDS.txt ...
 
-Without pictures it takes scikit-image's page. WORDS.txt holds the true words, apart by white space.
+It also measures scikit-image's page. WORDS.txt holds the true words, separated by white space.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def server(data: bytes) -> list[str]:
 
 
 def package() -> Callable[[bytes], list[str]]:
-    """rapidocr as it comes, on all cores."""
+    """rapidocr with its defaults, on all cores."""
     from rapidocr import RapidOCR
 
     logging.disable(logging.CRITICAL)

@@ -3,9 +3,9 @@
     make serve
     .venv/bin/python -m benchmarks.recovery [--model td1]
 
-The limit is what 16 callers get. First a light load, then twice the limit as an open loop, then the light load again
-without a pause: the server is back to normal with the first second in which all is answered and either half has a
-median below the p99 of the light load before.
+The limit is what 16 callers get. First comes a light load, then twice the limit as an open loop, then, without a pause,
+the light load again. The server is back to normal in the first second in which every hit is answered and each half
+second has a median latency within the p99 of the first light load.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ from detserve.errors import SetupError
 LIGHT, HEAVY = 0.2, 2.0
 """Parts of the limit."""
 HALF = 0.5
-"""Seconds that are judged at once."""
+"""Seconds: half of the second that must be normal. Each half is judged by itself."""
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """The light load before, the overload, the light load after it; seconds: from the end of the overload until the
-    latency was normal again, None where it never was."""
+    """The light load before, the overload, and the light load after it.
+
+    seconds: from the end of the overload until the latency was normal again, None if it never was.
+    """
 
     before: Summary
     overload: Summary

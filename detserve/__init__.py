@@ -1,8 +1,8 @@
 """Serve detectors of faces and text with TorchServe.
 
-The data flows through the modules in this order::
+The data flows through the folders in this order::
 
-    bytes → images → letterbox → backends → models → detections → response
+    bytes → pictures → core (letterbox) → engines → models (decode) → core (NMS) → worker (response)
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,7 @@
-"""The command `detserve`: one name for what serve.py, repack.py, client.py and qpstest.py do in a checkout."""
+"""The command `detserve`: one name for what serve.py, repack.py, client.py and qpstest.py do in a checkout.
+
+A command's packages are imported when it runs: each extra has those of one, and this module needs none.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +9,40 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
+
+from detserve import __version__
+from detserve.places import installing
 
 
 class Command(NamedTuple):
-    """A subcommand: the module whose `main` runs it, the arguments that go before the user's, and what it does."""
+    """A subcommand.
 
-    module: str
-    arguments: tuple[str, ...]
+    run: "module:function" that takes the arguments and the name to show; extra: what brings its packages, empty for
+    those that come with detserve itself; does: what it does.
+    """
+
+    run: str
+    extra: str
     does: str
 
 
 COMMANDS = {
-    "serve": Command("detserve.serve.command", (), "serve the archives of the model store with TorchServe"),
-    "pack": Command("detserve.pack.command", (), "build an engine for a model and pack it into an archive"),
-    "models": Command("detserve.pack.command", ("--list",), "list the models, their weights, licences and accuracy"),
-    "show": Command("detserve.pack.command", ("--show",), "show what an archive holds"),
-    "verify": Command(
-        "detserve.pack.command", ("--verify",), "check an archive: its sum, every file in it, and no other"
+    "serve": Command("detserve.serve.command:main", "serve", "serve the archives of the model store with TorchServe"),
+    "pack": Command("detserve.pack.command:main", "pack", "build an engine for a model and pack it into an archive"),
+    "models": Command(
+        "detserve.pack.inspection:models_main", "", "list the models, their weights, licences and accuracy"
     ),
-    "versions": Command("detserve.serve.versions", (), "list the versions of a served model, or change them"),
-    "detect": Command("detserve.client.command", (), "send pictures to a server, and print, write or draw the answers"),
-    "bench": Command("detserve.bench.command", (), "load test of a server, or of an archive in process"),
+    "show": Command("detserve.pack.inspection:show_main", "", "show what an archive holds"),
+    "verify": Command(
+        "detserve.pack.inspection:verify_main", "", "check an archive: its sum, every file in it, and no other"
+    ),
+    "versions": Command("detserve.serve.versions:main", "serve", "list the versions of a served model, or change them"),
+    "detect": Command(
+        "detserve.client.command:main", "client", "send pictures to a server, and print, write or draw the answers"
+    ),
+    "bench": Command("detserve.bench.command:main", "bench", "load test of a server, or of an archive in process"),
 }
 
 
@@ -37,18 +52,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     listed = "\n".join(f"  {name:{width}}  {command.does}" for name, command in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="detserve",
+        usage="detserve [-h] [--version] COMMAND ...",
         description=f"commands:\n{listed}\n\n`detserve COMMAND --help` tells of one of them.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
+    parser.add_argument("--version", action="version", version=f"detserve {__version__}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS).required = False
     given = parser.parse_args(arguments)
-    command = COMMANDS[given.command]
+    name, command = f"detserve {given.command}", COMMANDS[given.command]
+    module, _, function = command.run.partition(":")
+    sys.path.append(str(Path.cwd()))  # where `--model my_module:Spec` lies; a script looks beside itself
     try:
-        module = importlib.import_module(command.module)
+        run = getattr(importlib.import_module(module), function)
     except ImportError as error:
-        extra = command.module.split(".")[1]
-        print(f"detserve: the package {error.name!r} is missing: pip install 'detserve[{extra}]'", file=sys.stderr)
+        if not command.extra or (error.name or "detserve").partition(".")[0] == "detserve":
+            raise  # nothing that an extra brings
+        print(f"{name}: the package {error.name!r} is missing: {installing(command.extra)}", file=sys.stderr)
         return 1
-    status: int = module.main([*command.arguments, *given.arguments], prog=f"detserve {given.command}")
+    status: int = run(given.arguments, prog=name)
     return status

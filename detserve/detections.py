@@ -1,4 +1,4 @@
-"""The names that a model of your own imports: `detserve.core.detections` under the name that it will keep."""
+"""What a model of your own imports: `detserve.core.detections` under a name that will not change."""
 
 from detserve.core.detections import Detections, Floats, Pixels
 

@@ -12,8 +12,8 @@
     │   ├── UnsupportedFormat   415  a picture, but of a format that is not served
     │   ├── UnfitDepth          422  a depth map that is missing, not asked for, or of another size than its picture
     │   ├── InvalidOption       422  an option that is no number or out of range
-    │   └── InternalError       500  not the caller's fault after all: the engine failed, the log says why
-    └── SetupError              the operator's files or machine; ends a command with exit status 1
+    │   └── InternalError       500  not the caller's fault: the server failed on the picture, its log says why
+    └── SetupError              a fault of the operator's files or machine; ends a command with exit status 1
         ├── BadSpec             a model's description that does not hold together
         ├── BadWeights          a weight file that does not fit the network, or is not what it should be
         ├── BackendMissing      a backend that this machine lacks a package or a device for
@@ -38,17 +38,17 @@ class RequestError(DetserveError):
     type: ClassVar[str] = "bad_request"
 
     def without_traceback(self) -> Self:
-        """The error without where it comes from, to be kept as a result.
+        """The error without its traceback and causes, to be kept as a result.
 
-        Its traceback refers to the frames that hold the bodies of the batch, and those to the results: megabytes that
-        only the rarest run of the garbage collector would free.
+        A traceback refers to the frames that hold the bodies of the batch, and these refer to the results. Only the
+        rarest run of the garbage collector would free those megabytes.
         """
         self.__cause__ = self.__context__ = None
         return self.with_traceback(None)
 
 
 class BadRequest(RequestError):
-    """The body is JSON, or begins so, and of none of the forms that are served."""
+    """The body is JSON, or begins like it, but has none of the forms that are served."""
 
 
 class BadPicture(RequestError):
@@ -101,7 +101,7 @@ class InvalidOption(RequestError):
 
 
 class InternalError(RequestError):
-    """The engine failed on this request."""
+    """The server failed on this request."""
 
     status = 500
     type = "internal_error"

@@ -1,7 +1,7 @@
 """Options: what one request may change. Each is declared once, in OPTIONS, and everything else follows from there.
 
-That is its header and multipart field, its range and the error outside of it, its key in config/NAME.yaml, its flag on
-the command lines with its help, and its row in the README's table.
+That is: its header and multipart field, its range and the error for other values, its key in config/NAME.yaml, its flag
+on the command lines with its help, and its row in the README's table.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from detserve.errors import InvalidOption
 class Option:
     """One option of a request: a number from `low` to `high`, or one of `choices`, the first of which is the default.
 
-    name: of the multipart field, and of the attribute of `Options`; means: for whom reads a help text or the README;
-    whole: whether the number has no fraction; setting: the field of a model's spec that has its default, where it is no
-    constant; flag: on command lines; packed: whether an archive can have a default of its own for it.
+    name: of the multipart field, and of the attribute of `Options`; means: what it is, for help texts and the README;
+    whole: whether the number has no fraction; setting: the field of a model's spec that holds its default, None where
+    the default is a constant; packed: whether an archive can have a default of its own.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Option:
 
     @property
     def key(self) -> str:
-        """Its name in the section `pack` of config/NAME.yaml, and behind the dashes of its flag."""
+        """Its name in the section `pack` of config/NAME.yaml, and in its flag."""
         return self.setting if self.packed and self.setting else self.name
 
     @property
@@ -53,7 +53,7 @@ class Option:
         return ", ".join(self.choices) or f"{self.low}–{self.high}"
 
     def argument(self, prefix: str = "") -> dict[str, Any]:
-        """What argparse's `add_argument` is told of it, beside the flag. prefix: of its help."""
+        """The arguments of argparse's `add_argument` for it, without the flag. prefix: put before its help text."""
         text = prefix + self.means.replace("`", "")
         if self.choices:
             return {"choices": self.choices, "help": text}
@@ -61,7 +61,7 @@ class Option:
         return {"type": kind, "metavar": "N" if self.whole else "P", "help": f"{text}, {self.low} to {self.high}"}
 
     def parse(self, value: Any) -> Any:
-        """The value of a header or a field, text or bytes. Raises InvalidOption when it is none of this option's."""
+        """The value of a header or a field, text or bytes. Raises InvalidOption for text that is no such number."""
         text = value.decode("utf-8", "replace") if isinstance(value, bytes | bytearray) else str(value)
         text = text.strip()[:40]  # so that it fits a message
         if self.choices:
@@ -77,7 +77,7 @@ class Option:
         return int(number) if self.whole else number
 
     def check(self, value: Any) -> None:
-        """Raises InvalidOption when a value is out of range."""
+        """Raise InvalidOption when a value is out of range or not one of the choices."""
         if self.choices and value not in self.choices:
             raise InvalidOption(f"{self.name} must be {' or '.join(self.choices)}, not {value!r}")
         if not self.choices and not self.low <= value <= self.high:
@@ -128,7 +128,7 @@ OPTIONS = (
 
 
 class Thresholds(Protocol):
-    """What of a model's spec has the defaults of a request."""
+    """The part of a model's spec that holds the defaults of a request."""
 
     @property
     def conf(self) -> float:
@@ -140,7 +140,7 @@ class Thresholds(Protocol):
 
     @property
     def max_detections(self) -> int:
-        """At most so many."""
+        """The most detections of a picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,10 +162,10 @@ class Options:
 
     @classmethod
     def parse(cls, given: Mapping[str, Any], spec: Thresholds, defaults: Mapping[str, str] | None = None) -> Self:
-        """The options among a request's headers and fields; what it does not name is as `defaults` or the spec say.
+        """The options among a request's headers and fields. Those that it lacks are as `defaults` or the spec say.
 
-        `X-Conf-Threshold` and `conf_threshold` are the same option, and so on; names are matched in any case and
-        other fields are passed over. Raises InvalidOption for a value that is no number or out of range.
+        `X-Conf-Threshold` and `conf_threshold` are the same option, and so on. The case of names does not matter, and
+        other fields are ignored. Raises InvalidOption for a value that is no number, no choice, or out of range.
         """
         named = dict(defaults or {}) | {
             key.lower().removeprefix("x-").replace("-", "_"): value for key, value in given.items()

@@ -1,7 +1,7 @@
-"""Places: where detserve finds its configuration and handler, and where it puts archives, logs and results.
+"""Places: where detserve finds its configuration, and where it puts archives, logs and results.
 
-In a checkout all of them lie beside the package. Where detserve is installed, the first two lie inside the package, and
-the others in the folder that the command was started in.
+In a checkout all of them lie beside the package. Where detserve is installed, the first lies inside the package, and
+the others in the folder that the command was started in. What a message tells the user to type differs likewise.
 """
 
 from __future__ import annotations
@@ -13,13 +13,28 @@ _CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "config" / "config.properties").
 
 CONFIG_DIR = (_CHECKOUT or PACKAGE) / "config"
 """TorchServe's settings, logging and metrics, and a YAML for each served model."""
-HANDLER = (_CHECKOUT or PACKAGE) / "handlers" / "picture_handler.py"
-"""What TorchServe finds in an archive as its handler."""
-
 HOME = _CHECKOUT or Path.cwd()
 MODEL_STORE = HOME / "model_store"
 """The archives."""
 RUN_DIR = HOME / "run"
-"""Logs, keys, the effective configuration and what else a server writes."""
+"""Logs, keys, the effective configuration and whatever else a server writes."""
 RESULTS = HOME / "result"
 """Drawn pictures."""
+
+_TYPED = {"serve": "make serve", "pack": "python repack.py", "versions": "python -m detserve versions"}
+
+
+def typed(command: str) -> str:
+    """What the user types for `detserve COMMAND`: in a checkout what the README starts with."""
+    return _TYPED[command] if _CHECKOUT else f"detserve {command}"
+
+
+def packing(name: str) -> str:
+    """What the user types to get the archive of that name."""
+    command = f"{typed('pack')} {name}"
+    return f"make model_store/{name}.mar, or {command}" if _CHECKOUT else command
+
+
+def installing(extra: str) -> str:
+    """What brings the packages of an extra, which in a checkout are those of requirements/EXTRA.txt."""
+    return f"pip install -r requirements/{extra}.txt" if _CHECKOUT else f"pip install 'detserve[{extra}]'"

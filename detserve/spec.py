@@ -1,4 +1,4 @@
-"""The names that a model of your own imports: `detserve.models.spec` under the name that it will keep."""
+"""What a model of your own imports: `detserve.models.spec` under a name that will not change."""
 
 from detserve.models.spec import (
     DetectorSpec,

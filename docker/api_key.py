@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Print the key that calls to the server in this container need, a new one where it has expired: `api-key`."""
+"""Print the key that calls to the server in this container need, renewed if it has expired: `api-key`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detserve.serve.management import Management  # noqa: E402
 
 
 def main(arguments: list[str]) -> int:
-    """→ exit status. arguments: the server's run directory, where it is another than run/."""
+    """→ exit status. arguments: the server's run directory, if it is not run/."""
     run_dir = Path(arguments[0]) if arguments else ROOT / "run"
     try:
         key = Management(Roster.read(run_dir).management, run_dir).key("inference")

@@ -1,7 +1,7 @@
 """Engines for the GPU at hand: packed by repack.py when the container starts, and kept in a volume.
 
-An engine runs on one kind of GPU and one version of TensorRT only. Each such pair has a folder of its own in the
-volume, and so has each state of what goes into an archive: another GPU, and a newer image, pack their own.
+An engine runs only on one kind of GPU and one version of TensorRT. Each such pair has a folder of its own in the
+volume, and so has each version of the files that go into an archive. So another GPU, or a newer image, packs its own.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from detserve.archives import contents  # noqa: E402
-from detserve.places import HANDLER  # noqa: E402
 
 
 def prepare(folder: Path, names: Sequence[str], backend: str, precision: str | None, tolerant: bool) -> Path:
-    """Pack those of the models that have no archive yet for this machine → the model store that has them.
+    """Pack those models that have no archive yet for this machine → the folder of all their archives.
 
-    Exits with status 1 when one cannot be packed; tolerant leaves that to serve.py, which names what is missing.
+    Exits with status 1 when one cannot be packed. tolerant: go on then; serve.py names what is missing.
     """
     if not names:
         sys.exit("engines: MODELS names the models to build engines for, MODELS='fd1 td1' for instance")
@@ -57,9 +56,9 @@ def device() -> str:
 
 
 def _digest(backend: str, precision: str | None) -> str:
-    """Of all that goes into an archive or decides about it, but for the packages."""
+    """A digest of everything that goes into an archive or decides about it, except installed packages."""
     digest = hashlib.sha256(f"{backend} {precision}".encode())
     models = {path.name: path for path in sorted((ROOT / "config").glob("*.yaml")) if path.name != "metrics.yaml"}
-    for name, path in (contents.files() | {HANDLER.name: HANDLER} | models).items():
+    for name, path in (contents.files() | models).items():
         digest.update(name.encode() + path.read_bytes())
     return digest.hexdigest()[:12]

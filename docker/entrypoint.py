@@ -1,6 +1,6 @@
-"""What the containers start: environment variables → serve.py, which takes this process over.
+"""What the containers start: environment variables → serve.py, which replaces this process.
 
-Arguments of the container are handed on to serve.py after those of the environment. docs/docker.md has the variables.
+The container's arguments are handed on to serve.py behind those of the environment. docs/docker.md has the variables.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ OPTIONS = {
     "TOKEN_MINUTES": "--token-minutes",
 }
 FLAGS = {"TOLERATE_BROKEN": "--tolerate-broken", "NO_MODEL_API": "--no-model-api"}
-# TorchServe replaces a key the moment that it expires: an hour would end every client's calls once an hour.
+# TorchServe replaces a key as soon as it expires. With its hour, every client's calls would end once an hour.
 DEFAULTS = {"TOKEN_AUTH": "on", "TOKEN_MINUTES": str(366 * 24 * 60)}
 ON, OFF = ("1", "true", "on", "yes"), ("", "0", "false", "off", "no")
 
 
 def main(arguments: list[str]) -> None:
-    """Become serve.py. Ends with status 1 and a line on stderr for a variable that makes no sense."""
+    """Become serve.py. Exits with status 1 and a line on stderr for a variable that makes no sense."""
     environment = DEFAULTS | {name: value for name, value in os.environ.items() if value}
     models = environment.get("MODELS", "").split()
     tolerant = _switch("TOLERATE_BROKEN", environment)

@@ -1,4 +1,4 @@
-"""Whether every model of the server in this container has its workers ready: exit status 0 or 1, and a line on each."""
+"""Whether every model of this container's server has its workers ready: exit status 0 or 1, and a line on each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from detserve.serve.health import check  # noqa: E402
 
 
 def main(arguments: list[str]) -> int:
-    """→ exit status. arguments: the server's run directory, where it is another than run/."""
+    """→ exit status. arguments: the server's run directory, if it is not run/."""
     health = check(Path(arguments[0]) if arguments else ROOT / "run")
     print("\n".join(health.lines))
     return 0 if health.healthy else 1

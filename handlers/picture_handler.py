@@ -1,4 +1,4 @@
-"""What TorchServe finds in an archive of detserve's: faces, text and reading alike, as the archive's recipe says."""
+"""The handler in every archive of detserve, for faces, text and reading alike: the archive's recipe says which."""
 
 from detserve.worker.handler import PictureHandler
 

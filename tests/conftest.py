@@ -1,13 +1,60 @@
-"""What all tests share: where the reference material lies, and a real photograph of a face."""
+"""What all tests share: the reference material, real photographs, packed archives; and which test runs where."""
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
+if TYPE_CHECKING:
+    from tests.harness.archives import Shelf
+
 ROOT = Path(__file__).parents[1]
+
+LONGEST = (
+    "e2e", "serve", "docker/test_entrypoint.py", "pack/test_readme_table.py", "pack/test_repack.py",
+    "pack/test_repack_int8.py", "e2e/test_readme.py", "e2e/test_kserve.py", "test_wheel.py", "serve/test_drain.py",
+    "engines/test_no_pickles.py", "docker/test_healthcheck.py",
+)  # fmt: skip
+"""The rows of tests that come first where there are several processes, so that none ends long after the others."""
+APART = ("e2e/test_kserve.py", "e2e/test_readme.py", "e2e/test_own_model_page.py", "e2e/test_archives_of_old.py",
+         "serve/test_drain.py", "serve/test_launch.py")  # fmt: skip
+"""Files of these rooms that do not share the room's servers."""
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # each process has one core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+pytest.register_assert_rewrite("tests.harness")
+hypothesis.settings.register_profile("suite", deadline=None)  # other processes may have the processor for seconds
+hypothesis.settings.load_profile("suite")
+
+
+def row(node: str) -> str:
+    """Which tests run one after the other in one process: those of a room that shares a server, else of a file."""
+    file = node.partition("::")[0].removeprefix("tests/")
+    room = file.partition("/")[0]
+    return room if room in ("e2e", "serve", "chaos") and file not in APART else file
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(row(item.nodeid), len(ranks)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out the tests by rows. Its own `--dist loadgroup` does not know this pytest's node ids."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByRow(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return row(nodeid)
+
+    config.option.loadscopereorder = False
+    return ByRow(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +88,15 @@ def portraits(astronaut: bytes, tmp_path_factory: pytest.TempPathFactory) -> Pat
                 name = f"{i}-{'mirrored' if turned is not cut else 'upright'}-{share}.png"
                 cv2.imwrite(str(folder / name), (turned * share).astype(np.uint8))
     return folder
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    """fd1, fd640, td1 and ocr1, each packed once a run, also where the run has several processes."""
+    from tests.harness.archives import Shelf
+
+    own = tmp_path_factory.getbasetemp()
+    return Shelf((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shelf")
 
 
 @pytest.fixture(scope="session")

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from detserve.archives.checksums import SUMS, sha256_of, sum_beside, sums
-from detserve.archives.recipe import Recipe
+from detserve.archives.recipe import PACK_IT, Recipe
 from detserve.errors import BadArchive
 
 MANIFEST = "MAR-INF/MANIFEST.json"
 # The earliest moment a zip file can hold: an archive's bytes must not depend on when it was packed.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 CREATED_ON = "01/01/1980 00:00:00"
-"""The same moment as TorchServe, which warns without one, writes it."""
+"""The same moment as TorchServe writes it. It warns where this is missing."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Archive:
 
 
 def write(path: Path, name: str, version: str, handler: str, recipe: Recipe, files: Mapping[str, Path]) -> None:
-    """Write a .mar file: manifest, recipe, `files` (name in the archive → file), and the sums of all these.
+    """Write a .mar file: manifest, recipe, `files` (name in the archive → file), and the checksums of all these.
 
     `handler` is one of those names. The file appears under its name only when it is whole and on the disk; an older
-    one of that name stays until then. Stored without compression: weights hardly shrink, and a worker starts sooner.
-    Its own sum is written beside it. Raises BadArchive when it cannot be written: the disk is full, for instance.
+    one of that name stays until then. Nothing is compressed: weights hardly shrink, and a worker starts sooner. The
+    archive's own checksum is written beside it. Raises BadArchive when it cannot be written, on a full disk say.
     """
     config = f"{name}.yaml"
     manifest = {
@@ -60,26 +60,26 @@ def write(path: Path, name: str, version: str, handler: str, recipe: Recipe, fil
 
 def _write(path: Path, contents: Mapping[str, bytes]) -> None:
     beside = sum_beside(path)
-    parts: list[Path] = []
+    temporary: list[Path] = []
     try:
-        with _part(path, parts) as stream:
+        with _temporary_file(path, temporary) as stream:
             write_zip(stream, contents)
-        with _part(beside, parts) as stream:
-            stream.write(f"{sha256_of(parts[0])}  {path.name}\n".encode())
-        beside.unlink(missing_ok=True)  # should this end here: no sum is better than that of another archive
-        parts[0].replace(path)
-        parts[1].replace(beside)
+        with _temporary_file(beside, temporary) as stream:
+            stream.write(f"{sha256_of(temporary[0])}  {path.name}\n".encode())
+        beside.unlink(missing_ok=True)  # if this ends here: no checksum is better than that of another archive
+        temporary[0].replace(path)
+        temporary[1].replace(beside)
     except BaseException:
-        for part in parts:
-            part.unlink(missing_ok=True)
+        for each in temporary:
+            each.unlink(missing_ok=True)
         raise
 
 
 @contextmanager
-def _part(path: Path, parts: list[Path]) -> Iterator[IO[bytes]]:
-    """A new file beside that path, on the disk at the end; its own path is added to `parts`."""
+def _temporary_file(path: Path, temporary: list[Path]) -> Iterator[IO[bytes]]:
+    """A new file beside that path, flushed to the disk at the end. Its own path is added to `temporary`."""
     handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    parts.append(Path(scratch))
+    temporary.append(Path(scratch))
     with os.fdopen(handle, "wb") as stream:
         yield stream
         stream.flush()
@@ -108,7 +108,7 @@ def read(path: Path) -> Archive:
             document = yaml.safe_load(mar.read(model["configFile"]))
             files = {info.filename: info.file_size for info in mar.infolist()}
     except FileNotFoundError:
-        raise BadArchive(f"no file {path}; make it with repack.py") from None
+        raise BadArchive(f"no file {path}; {PACK_IT} makes it") from None
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, yaml.YAMLError) as error:
-        raise BadArchive(f"{path.name} is no archive of detserve's ({error}); pack it anew with repack.py") from error
+        raise BadArchive(f"{path.name} is no archive of detserve's ({error}); pack it anew with {PACK_IT}") from error
     return Archive(*identity, Recipe.of_archive(document), files)

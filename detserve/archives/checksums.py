@@ -1,8 +1,8 @@
 """Checksums: of an archive as a whole, and of the files inside it.
 
-NAME.mar.sha256 beside an archive holds its sum, as `sha256sum -c` reads it, and MAR-INF/SHA256SUMS inside it those of
-its files. Against accidents both are enough. Against somebody who can write into the model store neither is: he writes
-the sums too. Then the sum has to be kept elsewhere and given to `verify`.
+NAME.mar.sha256 beside an archive holds its sum, as `sha256sum -c` reads it; MAR-INF/SHA256SUMS inside it holds those of
+its files. They reveal accidents. They do not reveal somebody who can write into the model store, and so can write the
+sums too. Against that, keep the sum elsewhere and give it to `verify`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def sum_beside(path: Path) -> Path:
 
 
 def check_sum(path: Path, sha256: str | None = None) -> str:
-    """The sum of an archive, compared with `sha256` and with the file beside it, where there are such.
+    """The sum of an archive, compared with `sha256` if it is given, and with the file beside it if there is one.
 
     Raises BadArchive where it differs or a file cannot be read.
     """

@@ -1,8 +1,8 @@
-"""Contents: what of detserve goes into every archive. The one list of it.
+"""Contents: the files of detserve that go into every archive. This is the only list of them.
 
-Packing writes these files, the Makefile packs anew when one of them changes, docker/engines.py keeps engines apart by
-them. A worker has no code for packing, clients, load tests or serving. Run as a script it prints their paths; it needs
-nothing but Python, and no other module of detserve.
+Packing writes these files, the Makefile packs anew when one of them changes, and docker/engines.py builds new engines
+then. A worker has no code for packing, clients, load tests or serving. Run as a script, this module prints their paths;
+it needs nothing but Python, and no other module of detserve.
 """
 
 from __future__ import annotations
@@ -14,11 +14,16 @@ ROOMS = ("core", "pictures", "text", "models", "engines", "archives", "worker")
 MODULES = ("__init__.py", "errors.py", "options.py", "spec.py", "detections.py")
 
 
+HANDLER = "picture_handler.py"
+"""What TorchServe finds in an archive as its handler. In a checkout handlers/ lies beside the package, else inside."""
+
+
 def files() -> dict[str, Path]:
     """Name in the archive → file: "detserve/core/letterbox.py" and so on, in the order of their names."""
     modules = [PACKAGE / name for name in MODULES]
     modules += [path for room in ROOMS for path in (PACKAGE / room).rglob("*.py")]
-    return {path.relative_to(PACKAGE.parent).as_posix(): path for path in sorted(modules)}
+    handler = next(path for top in (PACKAGE.parent, PACKAGE) if (path := top / "handlers" / HANDLER).is_file())
+    return {path.relative_to(PACKAGE.parent).as_posix(): path for path in sorted(modules)} | {HANDLER: handler}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Load tests: what qpstest.py and benchmarks/ are thin fronts of.
+"""Load tests: what qpstest.py and benchmarks/ run.
 
 The data flows through the modules in this order::
 

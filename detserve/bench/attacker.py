@@ -18,14 +18,14 @@ from detserve.bench.target import Attack, Reply, Target
 
 REPORT_SECONDS = 0.25
 PAUSE_SECONDS = 0.01
-"""A caller that was not answered waits so long: a server that is down would be hit in a spin."""
+"""Seconds that a caller waits after a failed hit, so that it does not spin on a server that is down."""
 
 
 @dataclass(frozen=True)
 class TimedLoad:
-    """One load on the target between two moments of time.monotonic(), which all processes of a machine share.
+    """One load on the target. start, end: seconds of time.monotonic(), which all processes of a machine share.
 
-    pictures: the numbers of those to send, in turn.
+    pictures: the numbers of the pictures to send, in turn.
     """
 
     load: Load
@@ -36,33 +36,36 @@ class TimedLoad:
 
 @dataclass(frozen=True)
 class Probe:
-    """Ask for one hit with the first picture; it is answered with a Reply."""
+    """The runner asks for one hit with the first picture. The load process sends back its Reply."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The target is open. fault: why it is not, and the process ends."""
+    """The load process has opened the target. fault: why it could not; then it ends."""
 
     fault: str | None = None
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Hits that were answered since the last one."""
+    """The hits that were answered since the last chunk."""
 
     hits: list[Hit]
 
 
 @dataclass(frozen=True)
 class Done:
-    """A load is over, its last hit answered. cpu: seconds of this process that it took."""
+    """A load is over, its last hit answered. cpu: processor seconds of this process that it took."""
 
     cpu: float
 
 
 @dataclass(frozen=True)
 class LoadProcess:
-    """What one of several load processes is given: its number among them, and the way to its runner."""
+    """What one of several load processes is given.
+
+    share: its number among the `shares` processes; stop: set when the load shall end; pipe: to its runner.
+    """
 
     target: Target
     pictures: Sequence[bytes]
@@ -73,7 +76,7 @@ class LoadProcess:
 
 
 def main(process: LoadProcess) -> None:
-    """Serve the runner until it sends None or is gone."""
+    """Do what the runner sends, until it sends None or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's
     with contextlib.suppress(EOFError, BrokenPipeError):
         asyncio.run(_serve(process))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detserve.errors import SetupError
-from detserve.places import MODEL_STORE, RESULTS
+from detserve.places import MODEL_STORE, RESULTS, installing, typed
 from detserve.serve.model_config import cores
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from detserve.bench.target import Target
 
 MODES = {"1": "torch", "2": "engine", "3": "server"}
+EXTRAS = {"torch": "pack", "engine": "serve", "server": "bench"}
+"""Where the packages of a mode stand."""
 URLS = {"http": "http://127.0.0.1:8080", "grpc": "127.0.0.1:7070"}
 
 
@@ -37,17 +39,17 @@ def main(arguments: Sequence[str] | None = None, prog: str = "qpstest.py") -> in
     options = parse(arguments, prog)
     name = prog.removesuffix(".py")
     try:
-        return run(options)
+        return run(options, name)
     except SetupError as error:
         print(f"{name}: {error}", file=sys.stderr)
     except ImportError as error:
-        print(f"{name}: the package {error.name!r} is missing: pip install -r requirements/bench.txt", file=sys.stderr)
+        print(f"{name}: the package {error.name!r} is missing: {installing(EXTRAS[options.mode])}", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
     return 1
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, prog: str) -> int:
     """Measure, print, write the files → exit status."""
     from detserve.bench import plot, report, samples
     from detserve.bench.runner import Runner
@@ -67,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
             try:
                 status = measure_all(meter(runner, options, measured), options)
             except KeyboardInterrupt:
-                print("\nqpstest: interrupted; what was measured before:", file=sys.stderr)
+                print(f"\n{prog}: interrupted; what was measured before:", file=sys.stderr)
                 status = 1
     if measured:
         print(report.table(measured))
@@ -115,7 +117,7 @@ def show(picture: Sample, body: bytes) -> Path:
 def hint(options: argparse.Namespace, body: bytes) -> str:
     """What to do about a first hit that fails."""
     if options.mode == "server" and not body:
-        return "; is the server running? make serve starts one"
+        return f"; is the server running? {typed('serve')} starts one"
     return f": {body[:300].decode('utf-8', 'replace')}"
 
 
@@ -181,9 +183,8 @@ def numbers(kind: Callable[[str], float]) -> Callable[[str], list[float]]:
 
 def parse(arguments: Sequence[str] | None, prog: str = "qpstest.py") -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    told = (__doc__ or "").replace("python qpstest.py", f"python {prog}" if prog.endswith(".py") else prog)
+    parser = argparse.ArgumentParser(prog=prog, description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     modes = {**MODES, **{name: name for name in MODES.values()}}
     add("--mode", choices=modes, default="server", metavar="MODE", help="1 or torch, 2 or engine, 3 or server (3)")

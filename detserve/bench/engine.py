@@ -25,9 +25,9 @@ from detserve.pack.weights import locate
 
 @dataclass(frozen=True)
 class EngineTarget:
-    """An unpacked archive, loaded in the load process as a worker would: on one thread, one picture at a time.
+    """An unpacked archive, loaded in the load process as a worker does: on one thread, one picture at a time.
 
-    What more callers send waits its turn, as in a server's queue. timeout: seconds of that wait.
+    The pictures of further callers wait, as in a server's queue. timeout: seconds of that wait.
     """
 
     folder: Path
@@ -79,9 +79,9 @@ def packed(path: Path) -> Iterator[EngineTarget]:
 
 @contextmanager
 def rebuilt(path: Path, backend: str, weights: Sequence[str] = ()) -> Iterator[EngineTarget]:
-    """The models of an archive built anew for another backend, from the weights that it was packed from.
+    """The models of an archive, built anew for another backend from the weights that it was packed from.
 
-    weights: paths or URLs of the detector's, where they come in no package. Raises BadWeights when they are others.
+    weights: paths or URLs of the detector's weights, if they come in no package. Raises BadWeights for other weights.
     """
     with _unpacked(path) as (folder, recipe), tempfile.TemporaryDirectory() as scratch:
         sys.path.append(str(folder))

@@ -1,7 +1,7 @@
-"""A client of HTTP/1.1 that costs little: what it takes of the processor is taken from the server beside it.
+"""A cheap client of HTTP/1.1: the processor time that it takes is missing to the server on the same machine.
 
-One answer costs half of what it costs with aiohttp (0.2 instead of 0.48 ms of a processor for one caller and a server
-that takes 8 ms), because nothing lies between asyncio's sockets and the few lines below.
+One answer costs less than half of what it costs with aiohttp (0.2 instead of 0.48 ms of a processor, for one caller and
+a server that takes 8 ms), because nothing lies between asyncio's sockets and the few lines below.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Response(NamedTuple):
 
 
 class BadResponse(Exception):
-    """The server's bytes are no answer, or it ended before its end."""
+    """The server's bytes are no answer, or the connection was closed before the answer's end."""
 
 
 class Client:
-    """PUT requests to one URL over connections that are kept alive: at most `connections` of them, more hits wait.
+    """PUT requests to one URL over at most `connections` connections, which are kept alive. Further hits wait.
 
-    Raises SetupError for what is no http:// URL, and when its host has no address.
+    Raises SetupError for a URL that is not http://, and for a host without an address.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str], connections: int) -> None:
@@ -103,7 +103,7 @@ class _Connection:
         self.socket.close()
 
     def is_open(self) -> bool:
-        """Whether the server keeps it: an idle connection has nothing to read, not even its end."""
+        """Whether the server keeps the connection open: then there is nothing to read, not even an end."""
         try:
             self.socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -114,7 +114,7 @@ class _Connection:
 
     async def exchange(self, head: bytes, body: bytes) -> Response:
         loop = asyncio.get_running_loop()
-        # A server may refuse a large body before it has read it: its answer tells more than the broken pipe.
+        # A server may refuse a large body before it has read it. Its answer says more than the broken pipe.
         with suppress(ConnectionError):
             await loop.sock_sendall(self.socket, head)
             await loop.sock_sendall(self.socket, body)

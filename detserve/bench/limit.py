@@ -1,4 +1,4 @@
-"""Limit: the highest rate at which a target keeps its promise."""
+"""Limit: the highest rate at which a target's p99 stays below a bound."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from detserve.bench.pacer import Closed, Load, Open
 from detserve.bench.summary import Summary
 
 CALLERS = 16
-"""Of the closed loop that finds how much the target answers at most."""
+"""The callers of the closed loop that finds the target's capacity."""
 PRECISION = 0.04
-"""The limit is found to this part of it."""
+"""The limit is found to within this part of it."""
 HOPELESS = 0.02
-"""The search ends at this part of the capacity."""
+"""Below this part of the capacity the search gives up."""
 
 
 def find_limit(measure: Callable[[Load], Summary], p99: float, arrivals: str) -> Summary | None:
-    """The measured load of the highest rate whose p99 stays below that many milliseconds, with no error.
+    """The summary of the highest rate whose p99 stays within `p99` milliseconds, with no error.
 
-    Bisects below the capacity of a closed loop. A rate that does not hold is tried again: one hiccup of the machine
-    is not the target's limit. None when no rate holds.
+    Bisects below the capacity of a closed loop. A rate that fails is tried once more: one hiccup of the machine is not
+    the target's limit. None when no rate holds.
     """
     low, high = 0.0, measure(Closed(CALLERS)).rate * (1 + PRECISION)
     least, best = high * HOPELESS, None
@@ -35,5 +35,5 @@ def find_limit(measure: Callable[[Load], Summary], p99: float, arrivals: str) ->
 
 
 def holds(summary: Summary, p99: float) -> bool:
-    """Whether all was answered, and p99 within that many milliseconds."""
+    """Whether every hit was answered, and p99 is within that many milliseconds."""
     return not summary.errors and summary.p99 <= p99

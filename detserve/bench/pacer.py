@@ -1,4 +1,4 @@
-"""Pacer: when hits are due. Pure functions of time: nothing here sends or waits."""
+"""Pacer: when hits are due. These are pure functions of time: nothing here sends or waits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SEED = 1
 
 @dataclass(frozen=True)
 class Closed:
-    """A closed loop: so many callers, each sending its next hit when its last one was answered."""
+    """A closed loop: `concurrency` callers, each of which sends its next hit when its last one is answered."""
 
     concurrency: int
 
@@ -27,9 +27,9 @@ class Closed:
 
 @dataclass(frozen=True)
 class Open:
-    """An open loop: hits a second that arrive whether the earlier ones were answered or not.
+    """An open loop: `rate` hits a second arrive, whether the earlier ones are answered or not.
 
-    arrivals: "poisson", as independent users send, or "constant", equally spaced.
+    arrivals: "poisson", as from independent users, or "constant", equally spaced.
     """
 
     rate: float

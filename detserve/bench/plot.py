@@ -33,7 +33,7 @@ least load to the largest; the pointer over one tells its load.</p>
 
 
 def page(title: str, summaries: Sequence[Summary]) -> str:
-    """The HTML of these loads; those without an answer are in its table alone."""
+    """The HTML page of these loads. Those without an answer are only in its table."""
     answered = sorted((s for s in summaries if not math.isnan(s.p99)), key=_size)
     chart = _chart(answered) if answered else "<p>Nothing was answered.</p>"
     return _PAGE.format(title=escape(title), chart=chart, table=escape(table(summaries)), width=WIDTH)

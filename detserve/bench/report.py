@@ -66,7 +66,7 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 
 
 def to_csv(summaries: Sequence[Summary]) -> str:
-    """One line a load, with a head."""
+    """One line for each load, below a line of names."""
     records = [record(summary) for summary in summaries]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(dict.fromkeys(key for each in records for key in each)), lineterminator="\n")
@@ -76,7 +76,7 @@ def to_csv(summaries: Sequence[Summary]) -> str:
 
 
 def to_json(subject: str, summaries: Sequence[Summary]) -> str:
-    """What was measured, and a record of each load."""
+    """The subject, what was measured, and a record of each load."""
     return json.dumps({"subject": subject, "loads": [record(summary) for summary in summaries]}, indent=2) + "\n"
 
 
@@ -84,13 +84,13 @@ class Progress:
     """A line on the terminal that is written over; nothing where stderr is no terminal."""
 
     def show(self, run: Run) -> None:
-        """How the load goes so far."""
+        """Show the figures of a run so far."""
         summary = Summary.of(run)
         figures = f"{_figure(summary.rate)}/s, p50 {_figure(summary.p50)} ms, p99 {_figure(summary.p99)} ms"
         self.say(f"{run.load}: {summary.seconds:.0f} s, {figures}, errors {_errors(summary.errors)}")
 
     def say(self, text: str) -> None:
-        """Put this text into the line; none clears it."""
+        """Show this text; "" clears the line."""
         if sys.stderr.isatty():
             print(f"\r\x1b[K{text}", end="", flush=True, file=sys.stderr)
 

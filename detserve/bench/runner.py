@@ -1,4 +1,4 @@
-"""Runner: load processes that hit a target together, and their hits gathered."""
+"""Runner: starts load processes that hit a target together, and gathers their hits."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from detserve.bench.target import Reply, Target
 from detserve.errors import SetupError
 
 OPEN_SECONDS = 300.0
-"""For opening the target: an engine may be compiled meanwhile."""
+"""The time to open the target: an engine may have to be compiled."""
 DRAIN_SECONDS = 60.0
-"""For the last answers, beyond the end of a load; longer than any hit's own timeout."""
+"""The time for the last answers after the end of a load, longer than any hit's own timeout."""
 WATCH_SECONDS = 0.5
 
 Watch = Callable[[Run], bool]
-"""Called twice a second with what there is of a run; True ends it."""
+"""Called twice a second with a run so far. True ends the run."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of a load: sent but not measured, then measured."""
+    """Seconds of a load. warmup: sent but not measured; duration: measured."""
 
     warmup: float = 2.0
     duration: float = 10.0
 
 
 class Runner:
-    """So many load processes on one target; `with Runner(...) as runner:` opens the target and closes it."""
+    """Some load processes on one target; `with Runner(...) as runner:` opens the target and closes it."""
 
     def __init__(self, target: Target, pictures: Sequence[bytes], processes: int) -> None:
         self.target = target
@@ -46,7 +46,7 @@ class Runner:
 
     @property
     def pids(self) -> list[int]:
-        """The load processes."""
+        """The process ids of the load processes."""
         return [process.pid for process in self._processes if process.pid]
 
     def __enter__(self) -> Self:
@@ -91,7 +91,7 @@ class Runner:
     def run(self, load: Load, timing: Timing, watch: Watch | None = None, only: int | None = None) -> Run:
         """Put a load on the target and wait for the last answer. Raises SetupError when a load process dies.
 
-        only: the number of the one picture to send; else all of them are sent in turn.
+        only: the number of the one picture to send; None sends all of them in turn.
         """
         self._stop.clear()
         start = time.monotonic() + 0.1

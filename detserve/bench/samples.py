@@ -16,7 +16,7 @@ from detserve.pictures.files import SUFFIXES
 
 PHOTOGRAPH = "package:skimage/data/astronaut.png"
 MIX = ("640x480", "1280x720", "1920x1440", "4000x3000")
-"""Sizes of the generated mix: web cams, video, photographs on the web, photographs from a phone."""
+"""Sizes of the generated mix: a web cam, video, a photograph on the web, a photograph from a phone."""
 QUALITY = 90
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
@@ -48,10 +48,10 @@ def load(source: str) -> Sequence[Sample]:
 
 
 def photograph(width: int, height: int) -> bytes:
-    """A photograph with one face as a JPEG of that size in pixels, which weighs what a camera's would.
+    """A photograph with one face as a JPEG of that size in pixels, of about as many bytes as a camera's.
 
     The small photograph is cut to the shape and enlarged. An enlargement alone would be too smooth and decode too
-    fast: what detail it lacks is made up for by noise of several scales, strong where the photograph has texture.
+    fast. Noise of several scales, strong where the photograph has texture, replaces the detail that it lacks.
     """
     import cv2
 

@@ -1,4 +1,4 @@
-"""Metrics: from hits to the figures of a load. Moments are in seconds, latencies in milliseconds."""
+"""Summary: from hits to the figures of a load. Moments are in seconds, latencies in milliseconds."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ NAN = float("nan")
 
 
 class Hit(NamedTuple):
-    """One hit: when it was due, when its answer was there, both in seconds of time.monotonic(), and the answer's
-    status and stages.
+    """One hit. due, end: when it was due and when its answer came, in seconds of time.monotonic().
 
-    A hit of an open loop is due when it was scheduled, though it may have been sent later: what it waited in the
-    load generator or in the server's queue counts.
+    status, stages: see `Reply`. A hit of an open loop is due when it was scheduled, even if it was sent later: its wait
+    in the load generator, or in the server's queue, counts.
     """
 
     due: float
@@ -70,10 +69,10 @@ class Summary:
 
     @classmethod
     def of(cls, run: Run) -> Summary:
-        """The figures of a run, or of what there is of it so far.
+        """The figures of a run, or of a run so far.
 
-        The rate counts the answers that came in the measured time, the latencies are those of the hits that were due in
-        it: neither depends on when the others end.
+        The rate counts the answers that came in the measured time. The latencies are those of the hits that were due in
+        it. Neither depends on when the other hits end.
         """
         seconds = run.end - run.start
         answered = sum(hit.status == OK and run.start <= hit.end < run.end for hit in run.hits)
@@ -93,7 +92,7 @@ class Summary:
 
 
 def percentiles(latencies: NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """p50, p90, p99 and the largest; NaN of nothing."""
+    """p50, p90, p99 and the largest of milliseconds [n]; NaN for n = 0."""
     if not len(latencies):
         return NAN, NAN, NAN, NAN
     p50, p90, p99, largest = np.percentile(latencies, (50, 90, 99, 100))
@@ -105,18 +104,18 @@ def _means(stages: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([each[name] for each in told])) for name in (told[0] if told else ())}
 
 
-ENOUGH = 500
-"""Answers of which a p99 is taken for stable."""
+MIN_ANSWERS = 500
+"""With fewer answers a p99 is not taken for stable."""
 TOLERANCE = 0.1
 
 
 def settled(run: Run) -> bool:
-    """Whether p99 is the same in both halves of the run so far, to a tenth, with enough answers in each.
+    """Whether p99 is the same to a tenth in both halves of the run so far, with enough answers in each.
 
     A queue that grows never settles.
     """
     middle = (run.start + run.end) / 2
     first = Summary.of(Run(run.load, run.start, middle, run.hits))
     second = Summary.of(Run(run.load, middle, run.end, run.hits))
-    enough = min(first.rate, second.rate) * (run.end - middle) >= ENOUGH
+    enough = min(first.rate, second.rate) * (run.end - middle) >= MIN_ANSWERS
     return enough and math.isclose(first.p99, second.p99, rel_tol=TOLERANCE)

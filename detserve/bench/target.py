@@ -1,4 +1,4 @@
-"""Target: what is hit, and the one way of hitting it. Over HTTP and gRPC here, in process in `engine`."""
+"""Target: what is hit, over HTTP or gRPC. `detserve.bench.engine` has the one in process."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ CONNECTIONS = 512
 
 @dataclass(frozen=True)
 class Reply:
-    """What became of one hit.
+    """The outcome of one hit.
 
-    status: "200" or another status of HTTP, a code of gRPC, or what kept an answer from coming; stages: milliseconds
-    of each stage inside the server, where it tells.
+    status: "200" or another status of HTTP, a code of gRPC, or what kept an answer from coming; body: of the answer;
+    stages: milliseconds of each stage inside the server, if it reports them.
     """
 
     status: str
@@ -41,7 +41,7 @@ Attack = Callable[[bytes], Awaitable[Reply]]
 
 
 class Target(Protocol):
-    """What is hit. It travels to the load processes, where it is opened, once in each."""
+    """What is hit. It is sent to the load processes, and each opens it once."""
 
     def open(self) -> AbstractAsyncContextManager[Attack]:
         """Connect, or load what is run in process."""
@@ -110,6 +110,6 @@ def _stages(header: str) -> dict[str, float]:
 
 
 def _status_of(body: bytes) -> str:
-    """The status in an answer of gRPC, where an error is told by nothing but its body."""
+    """The status in an answer over gRPC, where only the body tells an error."""
     code = re.match(rb'\{\s*"code":\s*(\d+)', body)
     return code[1].decode() if code else "200"

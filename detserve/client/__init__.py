@@ -1,1 +1,1 @@
-"""Client: what client.py is a thin front of. Pictures, transport, answer, report: found, sent, read, written."""
+"""Client: what client.py runs. A picture is sent (transport), its answer is read (answer) and written (results)."""

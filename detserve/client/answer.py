@@ -1,4 +1,4 @@
-"""Answer: what a server says of one picture, and the one error for when it says nothing of use."""
+"""Answer: what a server says of one picture, and the one error for a picture without an answer."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _SHOWN = 80  # characters of an answer that is not understood
 class Failure(DetserveError):
     """A picture without an answer.
 
-    code: the status in the server's answer, "400" for instance; a code of gRPC, "INTERNAL"; or TIMEOUT or
-    NO_CONNECTION where no answer came. The text is the code and the message, on one line.
+    code: the status in the server's answer, "400" for instance; a code of gRPC, "INTERNAL" for instance; or TIMEOUT or
+    NO_CONNECTION when no answer came. The text is the code and the message, on one line.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -28,22 +28,22 @@ class Failure(DetserveError):
 
     @property
     def passes(self) -> bool:
-        """Whether the same picture may be answered a moment later."""
+        """Whether the failure may pass: the same picture may be answered a moment later."""
         return self.code in (BUSY, NO_CONNECTION)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found in a picture, as the server tells it, and its maps by name, each a grey PNG, if asked for."""
+    """What the server found in a picture. detections: the objects of its JSON; maps: name → grey PNG, if asked for."""
 
     detections: list[dict[str, Any]]
     maps: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def parse(status: int, body: bytes) -> Answer:
-    """The answer in a body. The status counts only where the body tells none: gRPC has no other than 200.
+    """The answer in a body. The status counts only where the body has none: over gRPC it is always 200.
 
-    Raises Failure for an error, and for a body that is not of detserve or TorchServe.
+    Raises Failure for an error, and for a body that does not come from detserve or TorchServe.
     """
     try:
         match json.loads(body):
@@ -64,7 +64,7 @@ def _are_detections(items: list[Any]) -> bool:
 
 
 def _file_name(name: str) -> str:
-    """The name of a map, which becomes a part of a file's name here and must not lead elsewhere."""
+    """The name of a map. It becomes part of a file's name here, and must not lead to another folder."""
     if not re.fullmatch(r"[\w-]+", name):
         raise ValueError(name)
     return name

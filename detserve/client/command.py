@@ -5,6 +5,7 @@ python client.py photos/ --out result/                     NAME.json and NAME.dr
 python client.py 'scans/*.png' --model ocr1 --protocol grpc --out result/ --json
 python client.py recording/ --model md1 --out result/       color_image/ and depth_image/ in it, paired by name
 python client.py page.jpg --model td1 --maps --out result/ what the network sees, NAME.map-MAP.jpg
+python client.py scan.pdf --model ocr1 --format pdf --out result/   a searchable PDF; also json, txt, md, hocr, alto
 """
 
 from __future__ import annotations
@@ -21,44 +22,54 @@ from typing import Any
 
 from detserve.client import coco, results
 from detserve.client.answer import Failure
+from detserve.client.documents import FORMATS, PLACED
 from detserve.client.shots import shots_of
 from detserve.client.transport import Asker, Send, over_grpc, over_http
 from detserve.errors import RequestError, SetupError
 from detserve.options import OPTIONS
 from detserve.pictures.decode import read_header
 from detserve.pictures.depth import WithDepth
+from detserve.pictures.files import SUFFIXES, find
+from detserve.places import installing
 
 ADDRESSES = {"http": "http://127.0.0.1:8080", "grpc": "127.0.0.1:7070"}
 FIELDS = [option for option in OPTIONS if option.name != "maps"]
 """The options of a request that are sent as they are given; --maps also says what becomes of the answer."""
 IN_FLIGHT = 4
 """Pictures that are sent at once, unless --at-once says otherwise."""
+DOCUMENTS = ("lxml", "pikepdf", "pypdfium2")
+"""Packages that only documents need."""
+LEAST_DPI, MOST_DPI = 36, 1200
+TIMEOUTS = 30.0, 120.0
+"""Seconds for the answer to a picture, and to a page, which has far more text."""
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "client.py") -> int:
     """Run the command line → exit status: 0 all pictures answered, 1 any failed; SystemExit(2) for wrong usage."""
     options = parse(arguments, prog)
+    name = prog.removesuffix(".py")
     try:
-        return run(options)
+        return read_documents(options, name) if options.format else run(options, name)
     except SetupError as error:
-        print(f"{prog.removesuffix('.py')}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
     except ImportError as error:
-        print(f"client: the package {error.name!r} is missing: pip install -r requirements/client.txt", file=sys.stderr)
+        extra = "documents" if error.name in DOCUMENTS else "client"
+        print(f"{name}: the package {error.name!r} is missing: {installing(extra)}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("client: interrupted", file=sys.stderr)
+        print(f"{name}: interrupted", file=sys.stderr)
     except BrokenPipeError:  # `client.py … | head`: nobody reads on, and the last flush shall not complain of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, prog: str) -> int:
     """Send all pictures, report each in their order → exit status."""
     from tqdm import tqdm
 
     found = shots_of(options.pictures, options.depth)
     shots = found.shots
     for path in found.unpaired:
-        print(f"client: {path}: left out, it has no counterpart of that name", file=sys.stderr)
+        print(f"{prog}: {path}: left out, it has no counterpart of that name", file=sys.stderr)
     folder = result_folder(options) if options.out else None
     if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8; a stray byte in a file's name is escaped
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
@@ -83,11 +94,11 @@ def run(options: argparse.Namespace) -> int:
                     return True, "" if options.coco else results.line(picture, answer)
                 folder.write(name, data, answer)
             except (Failure, RequestError) as error:
-                return False, f"client: {picture}: {error}"
+                return False, f"{prog}: {picture}: {error}"
             except OSError as error:
-                return False, f"client: {picture}: {error.strerror or error}"
+                return False, f"{prog}: {picture}: {error.strerror or error}"
             if options.maps and not answer.maps:
-                return False, f"client: {picture}: no maps in the answer: {options.model} has none to show"
+                return False, f"{prog}: {picture}: no maps in the answer: {options.model} has none to show"
             return True, ""
 
         try:
@@ -109,14 +120,32 @@ def run(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def read_documents(options: argparse.Namespace, name: str) -> int:
+    """Send the pages of all documents, write the results → exit status. name: of the command, before its messages."""
+    from detserve.client.documents.job import Wanted
+    from detserve.client.documents.run import run as run_documents
+
+    files = find(options.pictures, (*SUFFIXES, ".pdf"))
+    make_folder(options.out)
+    kept = frozenset(path.resolve() for path in files)
+    wanted = Wanted(options.out, options.format, options.dpi, options.flatten, kept)
+    with transport(options) as send:
+        return 1 if run_documents(files, results.names(files), wanted, Asker(send).ask, name) else 0
+
+
 def result_folder(options: argparse.Namespace) -> results.Folder:
     """The folder of --out, made where it is missing. Raises SetupError when it cannot be."""
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SetupError(f"cannot write to {options.out}: {error.strerror}") from error
+    make_folder(options.out)
     both = not (options.json or options.draw)
     return results.Folder(options.out, json=options.json or both, drawn=options.draw or both)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder where it is missing. Raises SetupError when it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"cannot write to {path}: {error.strerror}") from error
 
 
 def transport(options: argparse.Namespace) -> AbstractContextManager[Send]:
@@ -130,9 +159,8 @@ def transport(options: argparse.Namespace) -> AbstractContextManager[Send]:
 
 def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    told = (__doc__ or "").replace("python client.py", f"python {prog}" if prog.endswith(".py") else prog)
+    parser = argparse.ArgumentParser(prog=prog, description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add(
         "pictures",
@@ -149,7 +177,8 @@ def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.
     add("--url", help="where it listens ({http}; gRPC: {grpc})".format(**ADDRESSES))
     add("--at-once", type=int, default=IN_FLIGHT, metavar="N", help="pictures that are sent at once (%(default)s)")
     add("--token", metavar="KEY", help="of a server that asks for one")
-    add("--timeout", type=float, default=30.0, metavar="S", help="seconds for an answer (%(default)g)")
+    seconds = "seconds for an answer, its wait in the server's queue included ({:g}; pages of documents {:g})"
+    add("--timeout", type=float, metavar="S", help=seconds.format(*TIMEOUTS))
 
     result = parser.add_argument_group("result")
     add = result.add_argument
@@ -158,6 +187,12 @@ def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.
     add("--json", action="store_true", help="of the two only the JSON")
     add("--draw", action="store_true", help="of the two only the picture, the answer drawn on it")
     add("--maps", action="store_true", help="write the network's score maps over the picture too, NAME.map-MAP.jpg")
+
+    document = parser.add_argument_group("documents", "PDFs, TIFFs of several pages, and pictures as one page each")
+    add = document.add_argument
+    add("--format", type=formats, metavar="F", help=f"write each document as {', '.join(FORMATS)}; several with commas")
+    add("--dpi", type=float, default=200.0, help="at which PDF pages are rendered (%(default)g)")
+    add("--flatten", action="store_true", help="with --format pdf: pictures of a PDF's pages in place of the pages")
 
     request = parser.add_argument_group("request")
     add = request.add_argument
@@ -170,6 +205,12 @@ def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.
             parser.error(f"--{name} writes files: it needs --out DIR")
     if options.at_once < 1:
         parser.error("--at-once must be at least 1")
+    if options.format:
+        check_documents(parser, options)
+    elif any(each.lower().endswith(".pdf") for each in options.pictures):
+        parser.error(f"a PDF is read page by page: it needs --format, one of {', '.join(FORMATS)}, and --out DIR")
+    if options.timeout is None:
+        options.timeout = TIMEOUTS[bool(options.format)]
     if options.timeout <= 0:
         parser.error("--timeout must be above 0")
     options.url = options.url or ADDRESSES[options.protocol]
@@ -178,3 +219,24 @@ def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.
     if options.protocol == "http" and "://" not in options.url:
         options.url = f"http://{options.url}"
     return options
+
+
+def check_documents(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Ends with status 2 where options of documents do not go together; words are asked for where places matter."""
+    if not options.out:
+        parser.error("--format writes files: it needs --out DIR")
+    for name in ("json", "draw", "maps"):
+        if getattr(options, name):
+            parser.error(f"--{name} is for pictures: it does not go with --format")
+    if not LEAST_DPI <= options.dpi <= MOST_DPI:
+        parser.error(f"--dpi must lie between {LEAST_DPI} and {MOST_DPI}")
+    if options.split is None and set(options.format) & set(PLACED):
+        options.split = "words"
+
+
+def formats(text: str) -> tuple[str, ...]:
+    """The formats of `--format txt,pdf`, each once."""
+    given = tuple(dict.fromkeys(text.lower().split(",")))
+    if unknown := [each for each in given if each not in FORMATS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(FORMATS)}")
+    return given

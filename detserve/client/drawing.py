@@ -1,7 +1,7 @@
 """Drawing: what an answer says, drawn on its picture.
 
-Text is drawn in the font that Pillow brings, which has little more than ASCII, or in the first of some usual fonts of
-the system that shows more of it. Characters that none of them has come out as boxes.
+Text is drawn in Pillow's own font, which has little more than ASCII, or in the first of some common fonts of the system
+that has more of the text's characters. Characters that none of them has are drawn as boxes.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ FONTS = (
 """Files that are looked for where the system keeps its fonts."""
 GREEN, ORANGE, BLUE = (40, 200, 60), (255, 90, 0), (60, 130, 255)
 SMALLEST = 10
-"""Pixels of the smallest letters."""
+"""The smallest size of letters, in pixels."""
 QUALITY = 90
-_NOWHERE = "\uffff"  # in no font: shows what a font has for characters that it lacks
+_NOWHERE = "\uffff"  # in no font: it shows what a font draws for characters that it lacks
 
 Font = PIL.ImageFont.FreeTypeFont
 Points = NDArray[np.int32]
@@ -41,8 +41,8 @@ Points = NDArray[np.int32]
 def draw(rgb: Pixels, detections: Sequence[Mapping[str, Any]]) -> Pixels:
     """The detections of an answer, drawn on a copy of their upright picture, uint8 [h, w, 3] RGB.
 
-    Of each its quad or else its box, its polygon, its landmarks, and its text or else label and confidence; of objects
-    their masks in a colour for each class, and a legend.
+    Each has its quad, or else its box; its polygon and its landmarks; and its text, or else label and confidence.
+    Objects have their masks in a colour for each class, and there is a legend.
     """
     canvas = np.ascontiguousarray(rgb).copy()
     named = [found for found in detections if "label_id" in found]
@@ -59,7 +59,7 @@ def draw(rgb: Pixels, detections: Sequence[Mapping[str, Any]]) -> Pixels:
         for x, y in _points(found.get("landmarks_ratio", ()), canvas).tolist():
             cv2.circle(canvas, (x, y), 2 * width, ORANGE, -1, cv2.LINE_AA)
         labels.append((shape, found.get("text") or f"{found.get('label', '')} {found['conf']:.2f}".strip()))
-    # All text comes last: no line shall cross it.
+    # All text comes last, so that no line crosses it.
     picture = PIL.Image.fromarray(canvas)
     pen = PIL.ImageDraw.Draw(picture)
     for shape, label in labels:
@@ -70,9 +70,9 @@ def draw(rgb: Pixels, detections: Sequence[Mapping[str, Any]]) -> Pixels:
 
 
 def heat(rgb: Pixels, grey: Pixels) -> Pixels:
-    """A map laid over the picture in colours, blue for 0 to red for 255.
+    """A score map over the picture in colours, blue for 0 to red for 255.
 
-    rgb: uint8 [h, w, 3]; grey: uint8 of any height and width, it spans the picture; → uint8 [h, w, 3] RGB.
+    rgb: uint8 [h, w, 3]; grey: uint8 [any height, any width], stretched over the picture; → uint8 [h, w, 3] RGB.
     """
     size = rgb.shape[1], rgb.shape[0]
     colours = cv2.applyColorMap(cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR), cv2.COLORMAP_JET)
@@ -81,7 +81,7 @@ def heat(rgb: Pixels, grey: Pixels) -> Pixels:
 
 
 def save(rgb: Pixels, path: Path) -> None:
-    """Write a JPEG. Raises OSError when that fails, for a side of more than 65500 pixels too."""
+    """Write a JPEG. Raises OSError when that fails, as for a side of more than 65500 pixels."""
     PIL.Image.fromarray(rgb).save(path, "JPEG", quality=QUALITY)
 
 
@@ -98,7 +98,7 @@ def _points(ratios: Sequence[float], canvas: Pixels) -> Points:
 
 
 def _write(pen: PIL.ImageDraw.ImageDraw, shape: Points, label: str, size: int) -> None:
-    """A label on a ground of its own above the shape, or where it still lies inside of the picture."""
+    """A label on a ground of its own above the shape, moved as far as needed to lie inside the picture."""
     font = _font(label, size)
     right, bottom = font.getbbox(label)[2:]
     x, y = (float(value) for value in shape.min(axis=0))
@@ -111,7 +111,7 @@ def _write(pen: PIL.ImageDraw.ImageDraw, shape: Points, label: str, size: int) -
 
 
 def _font(text: str, size: int) -> Font:
-    """Of the fonts at hand the first of those that show most of a text."""
+    """The font that has the most characters of a text, the first of several."""
     return _sized(max(_fonts(), key=lambda font: sum(_shows(font, letter) for letter in text)), size)
 
 

@@ -17,7 +17,7 @@ MAX_MESSAGE = 32 * 1024 * 1024
 PACKAGE = "org.pytorch.serve.grpc.inference"
 METHOD = f"/{PACKAGE}.InferenceAPIsService/Predictions"
 FIELD = "data"
-"""The name under which a picture travels in the map of inputs."""
+"""The key of a picture in the map of inputs."""
 DEPTH_FIELD = "depth"
 """And that of a depth map."""
 
@@ -30,7 +30,7 @@ def channel(address: str) -> grpc.Channel:
 
 
 def aio_channel(address: str) -> grpc.aio.Channel:
-    """The same for asyncio; made inside of a running loop."""
+    """The same for asyncio. Make it inside a running loop."""
     return grpc.aio.insecure_channel(address, _OPTIONS)
 
 
@@ -43,7 +43,7 @@ def predict(
     token: str | None = None,
     depth: bytes | None = None,
 ) -> bytes:
-    """Send a picture to a model → the bytes of its answer, which is an error's JSON where the handler refuses it.
+    """Send a picture to a model → the bytes of its answer: JSON of detections, or of an error where it was refused.
 
     options: fields of the request, {"conf_threshold": "0.3"} for instance; timeout: seconds; token: of a server that
     asks for one; depth: the map beside the picture, where the model wants one. Raises grpc.RpcError when the server
@@ -108,7 +108,7 @@ def messages() -> Mapping[str, Any]:
     response = file.message_type.add(name="PredictionResponse")
     add(response, "prediction", 1, kinds.TYPE_BYTES)
 
-    # A pool of its own: TorchServe's generated code, where it is imported too, has messages of the same names.
+    # A pool of our own: TorchServe's generated code, which may be imported too, has messages of the same names.
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     names = ("PredictionsRequest", "PredictionResponse")

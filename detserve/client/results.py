@@ -1,4 +1,4 @@
-"""Results: what becomes of an answer, as a line or as files."""
+"""Results: an answer as a line of JSON, or as files."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ def line(picture: Path, answer: Answer) -> str:
 
 @dataclass(frozen=True)
 class Folder:
-    """An existing folder that the results are written to; json, drawn: which of them."""
+    """An existing folder to write results to. json, drawn: whether to write NAME.json and NAME.drawn.jpg."""
 
     path: Path
     json: bool
     drawn: bool
 
     def write(self, name: str, data: bytes, answer: Answer) -> None:
-        """Write NAME.json, NAME.drawn.jpg and, where the answer has maps, NAME.map-MAP.jpg each.
+        """Write NAME.json, NAME.drawn.jpg and, for each map of the answer, NAME.map-MAP.jpg.
 
         data: the picture's bytes. Raises OSError when a file cannot be written, or the picture is too large for a
         JPEG; RequestError when the picture cannot be decoded here.
         """
         if self.json:
-            # A detection a line: to be read, compared and searched.
+            # One detection on each line, easy to read, compare and search.
             rows = ",\n".join(json.dumps(each, ensure_ascii=False) for each in answer.detections)
             (self.path / f"{name}.json").write_text(f"[\n{rows}\n]\n" if rows else "[]\n", "utf-8")
         if not (self.drawn or answer.maps):
@@ -51,7 +51,7 @@ def names(pictures: Sequence[Path]) -> list[str]:
     chosen = []
     for picture in pictures:
         name, number = picture.stem, 1
-        while name.casefold() in taken:  # not every file system tells a from A
+        while name.casefold() in taken:  # some file systems take a and A for the same
             number += 1
             name = f"{picture.stem}-{number}"
         taken.add(name.casefold())

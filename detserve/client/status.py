@@ -1,4 +1,4 @@
-"""Status: what became of a request, as one short word for both protocols."""
+"""Status: the outcome of a request as one short word, for both protocols."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ BUSY = "503"
 def of_grpc(code: str, details: str) -> tuple[str, str]:
     """The status and the message of a call over gRPC that failed.
 
-    code: gRPC's, "UNAVAILABLE" for instance; details: what comes with it. A full queue has a code that others share, or
-    none of its own: it shows by the exception of TorchServe's, whose name is on the second line of the details.
+    code: gRPC's, "UNAVAILABLE" for instance; details: its text. A full queue has no code of its own. It is known by
+    TorchServe's exception, whose name is on the second line of the details.
     """
     message, _, exception = details.partition("\n")
     if exception and (code == "UNAVAILABLE" or exception == "InternalServerException.()"):

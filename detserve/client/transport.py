@@ -1,4 +1,4 @@
-"""Transport: a picture to a model and its answer back, over HTTP or gRPC, tried again while the server is busy."""
+"""Transport: sends a picture to a model and returns its answer, over HTTP or gRPC. Tries again while it is busy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEADERS = {option.name: option.header for option in OPTIONS}
 PAUSES = (0.25, 0.5, 1.0, 2.0)
 """Seconds before each further try."""
 CONNECT_SECONDS = 5.0
-"""A host that does not take a connection within this time is not there."""
+"""A host that does not accept a connection within this time counts as absent."""
 
 Send = Callable[[bytes | WithDepth], tuple[int, bytes]]
 """One try: a picture's bytes, with depth where there is any → status and body of the answer.
@@ -30,10 +30,10 @@ Raises Failure when none comes. Threads may share it."""
 
 
 class Asker:
-    """Asks until there is an answer, with longer and longer pauses, while the server is busy or away.
+    """Asks again, after longer and longer pauses, while the server is busy or away.
 
-    Once it stayed away for one picture, the next ones are tried only once each, until one is answered: a folder of
-    pictures shall not wait for a server that is not there, picture by picture. Threads may share an asker.
+    When it has stayed away for one picture, the next ones are tried only once each until one is answered. So a folder
+    of pictures does not wait picture by picture for a server that is not there. Threads may share an asker.
     """
 
     def __init__(self, send: Send) -> None:
@@ -61,7 +61,7 @@ def over_http(
 ) -> Iterator[Send]:
     """PUT requests to /predictions/MODEL at a URL, on connections that are kept.
 
-    options: fields of the request, {"conf_threshold": "0.3"} for instance, sent as headers; token: of a server that
+    options: fields of the request, {"conf_threshold": "0.3"} for instance, sent as headers; token: for a server that
     asks for one; timeout: seconds that the server may be silent.
     """
     import requests
@@ -70,7 +70,7 @@ def over_http(
     headers = {HEADERS[name]: value for name, value in options.items()}
 
     def authorise(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        # As a header of the session it would give way to what a .netrc holds for the host.
+        # A header of the session would be replaced by what a .netrc file has for the host.
         if token:
             request.headers["Authorization"] = f"Bearer {token}"
         return request
@@ -81,7 +81,7 @@ def over_http(
             limits = (min(CONNECT_SECONDS, timeout), timeout)
             try:
                 if isinstance(picture, WithDepth):
-                    form = {"image": picture.colour, "depth": picture.depth}
+                    form = {"image": bytes(picture.colour), "depth": bytes(picture.depth)}
                     answer = session.post(place, files=form, headers=headers, auth=authorise, timeout=limits)
                 else:
                     answer = session.put(place, data=picture, headers=headers, auth=authorise, timeout=limits)
@@ -120,7 +120,7 @@ def over_grpc(
 
 
 def _cause(error: BaseException) -> str:
-    """What lies at the bottom of an error, without what the layers above made of it."""
+    """The message of the innermost error, without the layers around it."""
     while error.__context__ is not None:
         error = error.__context__
     return getattr(error, "strerror", None) or str(error)

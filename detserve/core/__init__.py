@@ -1,1 +1,1 @@
-"""Arrays: what was found, boxes, and how a picture lies on a network's input."""
+"""Core: detections, boxes, and the letterbox that places a picture on a network's input."""

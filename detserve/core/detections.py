@@ -23,14 +23,15 @@ class Detections:
     scores:      float32 [n], confidence from 0 to 1
     keypoints:   float32 [n, k, 2] points x, y
     quads:       float32 [n, 4, 2] corners x, y, clockwise from the text's top left
-    polygons:    n outlines, each float32 [k, 2] or None where there is none beside the quad
+    polygons:    n outlines, each float32 [k, 2], or None for a detection that has only its quad
     texts:       n strings, with
     text_scores: float32 [n], confidence of the reading from 0 to 1
     labels:      n names of classes, with
     label_ids:   int64 [n], their numbers
     masks:       n soft masks, in the same frame
 
-    All but boxes and scores are None for models without. Raises ValueError when the arrays do not fit each other.
+    All but boxes and scores are None for models that do not give them. Raises ValueError for arrays of another shape
+    or dtype.
     Indexing with an index array, a mask or a slice gives new Detections.
     """
 
@@ -64,13 +65,13 @@ class Detections:
 
     @classmethod
     def empty(cls, keypoints: int = 0) -> Detections:
-        """No detections, of a model with that many keypoints (0: a model without)."""
+        """No detections, of a model with that many keypoints for each (0: a model without keypoints)."""
         points = np.empty((0, keypoints, 2), np.float32) if keypoints else None
         return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), points)
 
     @classmethod
     def of_quads(cls, quads: Floats, scores: Floats, polygons: Sequence[Floats | None] | None = None) -> Detections:
-        """Detections of quads [n, 4, 2], their boxes being the smallest upright ones around them."""
+        """Detections from quads, float32 [n, 4, 2]; each box is the smallest upright one around its quad."""
         boxes = np.concatenate([quads.min(axis=1), quads.max(axis=1)], axis=1)
         return cls(boxes, scores, quads=quads, polygons=None if polygons is None else tuple(polygons))
 

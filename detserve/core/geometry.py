@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from detserve.core.detections import Floats
 
 MAX_CANDIDATES = 4096
-"""NMS looks at this many boxes at most, the best by score: bounds its time on a threshold near zero."""
+"""NMS looks at this many boxes at most, the best by score. This bounds its time when the threshold is near zero."""
 
 
 def iou(a: Floats, b: Floats) -> Floats:
@@ -27,10 +27,10 @@ def iou(a: Floats, b: Floats) -> Floats:
 
 
 def nms(boxes: Floats, scores: Floats, threshold: float) -> NDArray[np.intp]:
-    """Greedy non-maximum suppression: indices of the boxes that stay, best score first.
+    """Greedy non-maximum suppression: indices of the boxes that are kept, best score first.
 
-    boxes [n, 4] corners, scores [n]. A box goes when its IoU with a better one that stays is greater than
-    `threshold`. Equal scores keep the order of the input.
+    boxes: float32 [n, 4] corners x1, y1, x2, y2; scores: float32 [n]. A box is dropped when its IoU with a better one
+    that is kept is greater than `threshold`. Equal scores keep the order of the input.
     """
     order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
     keep: list[np.intp] = []

@@ -1,4 +1,4 @@
-"""Letterbox: a picture scaled with its aspect kept and centred on a canvas. The only owner of scale and padding."""
+"""Letterbox: a picture scaled onto a canvas with its aspect ratio kept. The only place that knows scale and padding."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Letterbox:
     """How one picture lies on its canvas. Sizes are (width, height) in pixels.
 
     picture: the upright picture; canvas: the network's input; inner: the picture as scaled, rounded to whole
-    pixels; left, top: where inner starts on the canvas. These are the numbers really used, so that `invert` is
-    the exact inverse of what `apply` did, rounding included.
+    pixels; left, top: where inner starts on the canvas. `apply` uses exactly these numbers, rounding included, so that
+    `invert` is its exact inverse. Raises ValueError for an empty side or an inner that is not inside the canvas.
     """
 
     picture: tuple[int, int]
@@ -47,7 +47,7 @@ class Letterbox:
     def apply(self, rgb: Pixels, out: Pixels, fill: int) -> None:
         """Draw the picture, uint8 [h, w, 3], on the canvas `out`, uint8 [H, W, 3]; padding gets the value `fill`.
 
-        Bilinear. `rgb` may be a reduced decode of the picture: only its shape on the canvas counts.
+        Bilinear. `rgb` may be the picture decoded at a reduced size: it is scaled to `inner` all the same.
         """
         import cv2
 
@@ -62,18 +62,18 @@ class Letterbox:
             inside[...] = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
 
     def drawn_on_new_canvas(self, rgb: Pixels, fill: int) -> Pixels:
-        """The same onto a new canvas, which is returned."""
+        """A new canvas, uint8 [H, W, 3], with the picture drawn on it by `apply`."""
         canvas = np.empty((self.canvas[1], self.canvas[0], 3), np.uint8)
         self.apply(rgb, canvas, fill)
         return canvas
 
-    def cut(self, canvas: Floats) -> Floats:
-        """A map over the canvas, float32 [h, w] of any size → the part of it over the picture."""
-        scale_x, scale_y = canvas.shape[1] / self.canvas[0], canvas.shape[0] / self.canvas[1]
+    def cut(self, score_map: Floats) -> Floats:
+        """A map over the whole canvas, float32 [h, w] of any size → the part of it over the picture."""
+        scale_x, scale_y = score_map.shape[1] / self.canvas[0], score_map.shape[0] / self.canvas[1]
         right, bottom = self.left + self.inner[0], self.top + self.inner[1]
         rows = slice(int(self.top * scale_y), int(bottom * scale_y) or 1)
         columns = slice(int(self.left * scale_x), int(right * scale_x) or 1)
-        return canvas[rows, columns]
+        return score_map[rows, columns]
 
     def invert(self, points: Floats) -> Floats:
         """Points x, y on the canvas, float32 [..., 2] → the same points on the upright picture, in its pixels."""
@@ -82,7 +82,7 @@ class Letterbox:
         return ((points - origin) * scale).astype(np.float32)
 
     def invert_detections(self, found: Detections) -> Detections:
-        """Detections on the canvas → in pixels of the upright picture; all clipped to it but the keypoints.
+        """Detections in pixels of the canvas → of the upright picture; all but the keypoints are clipped to it.
 
         Masks stay over the whole of their boxes: a pixel outside of the picture is not drawn, and no mask is squeezed.
         """

@@ -32,7 +32,7 @@ def find(name: str) -> type[Engine]:
 
 
 def available() -> list[str]:
-    """The names of those that run on this machine."""
+    """The names of the backends that run on this machine, fastest first."""
     return [name for name in ADAPTERS if _adapter(name).missing() is None]
 
 
@@ -45,7 +45,7 @@ def _adapter(name: str) -> type[Engine]:
 
 
 def _by_speed() -> list[str]:
-    """As listed; but on a GPU without TensorRT: ONNX Runtime if it was built for CUDA, then torch, which always is."""
+    """As listed. With a GPU: TensorRT, then ONNX Runtime if it was built for CUDA, then torch, which always is."""
     from detserve.engines.onnx import Onnx
     from detserve.engines.torch_device import gpu_count
 

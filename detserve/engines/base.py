@@ -17,14 +17,14 @@ from detserve.errors import BadSpec
 from detserve.models.spec import DetectorSpec, ModelSpec
 
 INT8 = "int8"
-"""The precision that is learnt from pictures, by whichever backend has it."""
+"""The precision whose ranges a backend learns from calibration pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnginePlan:
-    """What an engine is built for: one of its backend's precisions, its largest batch, and the one it is best at.
+    """What an engine is built for: one of its backend's precisions, its largest batch, and the batch it is fastest at.
 
-    opt_batch: only TensorRT asks for it; 0 stands for the largest.
+    opt_batch: only TensorRT uses it; 0 stands for the largest. Raises BadSpec for batches that make no sense.
     """
 
     precision: str
@@ -50,8 +50,8 @@ class Device:
 class Engine(ABC):
     """One engine, loaded: uint8 RGB [n, height, width, 3] → {output: float32 [n, ...]}.
 
-    A class of this is an adapter of one runtime: `missing` says whether it runs here, `build` writes an
-    engine's files into a folder, the constructor loads them.
+    A subclass is the adapter of one runtime: `missing` says whether it runs here, `build` writes an engine's files
+    into a folder, the constructor loads them.
     """
 
     name: ClassVar[str]
@@ -61,7 +61,7 @@ class Engine(ABC):
     def __init__(self, folder: Path, spec: ModelSpec, plan: EnginePlan, device: Device) -> None:
         self.spec = spec
         self.chunk = max(self.load(folder, plan, device), spec.together)
-        self(spec.blank(spec.together))  # the first call is slow: have it behind us
+        self(spec.blank(spec.together))  # the first call is slow, and no request's
 
     @classmethod
     @abstractmethod
@@ -73,19 +73,22 @@ class Engine(ABC):
     def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
         """Write the engine's files into that empty folder: the same bytes for the same input.
 
-        calibration: pictures to learn from, there for the precision INT8 and for no other.
+        calibration: pictures to learn from; given for the precision INT8 and for no other.
         """
 
     @abstractmethod
     def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
-        """Load the files that `build` wrote → how many pictures one call of `infer` takes best."""
+        """Load the files that `build` wrote → `chunk`, the most pictures that one call of `infer` gets."""
 
     @abstractmethod
     def infer(self, batch: Pixels) -> list[NDArray[np.float32]]:
         """Run at most `chunk` pictures → the outputs in the order of the spec; they may be reused buffers."""
 
     def __call__(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
-        """Run a batch of any size, split where it is larger than one call takes."""
+        """Run a batch of any size, in chunks where it is larger than one call takes. The outputs are copies.
+
+        Raises ValueError for a batch of another shape or dtype.
+        """
         if not self.spec.takes(batch):
             expected = f"uint8 [n, height, width, 3] of {self.spec.size[0]}x{self.spec.size[1]}"
             raise ValueError(f"{self.spec.name} takes {expected}, not {batch.dtype} {list(batch.shape)}")
@@ -99,6 +102,6 @@ class Engine(ABC):
 
 
 def detector_spec(engine: Engine) -> DetectorSpec:
-    """The spec of an engine that finds things."""
+    """The spec of a detector's engine."""
     assert isinstance(engine.spec, DetectorSpec), f"{engine.spec.name} does not detect"
     return engine.spec

@@ -11,7 +11,6 @@ from typing import Self
 from detserve.core.detections import Pixels
 from detserve.errors import RequestError, SetupError
 from detserve.models.spec import ModelSpec
-from detserve.pictures.decode import decode
 from detserve.pictures.files import find
 
 MIN_PICTURES, MAX_PICTURES = 10, 300
@@ -33,7 +32,7 @@ class Calibration:
 
     @classmethod
     def of(cls, sources: Sequence[str]) -> Self:
-        """The pictures of files, folders and globs, each file once; of more than MAX_PICTURES as many, evenly spaced.
+        """The pictures of files, folders and globs, each once; if there are too many, MAX_PICTURES, evenly spaced.
 
         One that cannot be read is named on stderr and left out. Raises SetupError for a source without a picture.
         """
@@ -43,12 +42,16 @@ class Calibration:
         return cls(tuple(path for path in found if _readable(path)))
 
     def canvas(self, picture: Path, spec: ModelSpec) -> Pixels:
-        """One of the pictures on the model's input, as the pipeline lays it there: uint8 [1, height, width, 3]."""
+        """One of the pictures on the model's input, as the pipeline draws it: uint8 [1, height, width, 3]."""
+        from detserve.pictures.decode import decode
+
         image = decode(picture.read_bytes(), target_size=lambda size: spec.letterbox(size).inner)
         return spec.letterbox(image.size).drawn_on_new_canvas(image.rgb, spec.fill)[None]
 
 
 def _readable(path: Path) -> bool:
+    from detserve.pictures.decode import decode
+
     try:
         decode(path.read_bytes())
     except (RequestError, OSError) as error:

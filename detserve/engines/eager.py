@@ -1,4 +1,4 @@
-"""The backend `eager`: the network as PyTorch runs it, layer by layer. The reference of all others."""
+"""The backend `eager`: the network as PyTorch runs it, layer by layer."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class Eager(TorchEngine):
 
     @classmethod
     def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
-        """Write the weights, in fp32 always: they are rounded when they are loaded."""
+        """Write the weights, always in fp32: they are rounded when they are loaded."""
         import torch
 
         if plan.precision != "fp32":
             check_half(cls.name, gpu_count() > 0)
-        buffer = BytesIO()  # on a full disk torch itself ends without saying so
+        buffer = BytesIO()  # on a full disk torch itself would end without saying so
         torch.save(network_of(source, cls.name).network.state_dict(), buffer)
         (folder / FILE).write_bytes(buffer.getvalue())
 
     def load_module(self, folder: Path, plan: EnginePlan) -> Module:
-        """Make the network and fill in the weights; nothing is unpickled but tensors."""
+        """Make the network and load the weights into it; nothing but tensors is unpickled."""
         import torch
 
         from detserve.engines.sources.network import Preprocessed

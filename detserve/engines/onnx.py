@@ -25,7 +25,7 @@ class Onnx(Engine):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Say so when ONNX Runtime is not installed."""
+        """A sentence when ONNX Runtime is not installed, else None."""
         return None if find_spec("onnxruntime") else "ONNX Runtime is not installed; pip install onnxruntime"
 
     @classmethod

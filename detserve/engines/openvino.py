@@ -1,4 +1,4 @@
-"""The backend `openvino`: Intel's and AMD's processors at their best, in bf16 where they have it, or in int8."""
+"""The backend `openvino`: the fastest on Intel's and AMD's processors, in bf16 where they have it, or in int8."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from detserve.models.spec import ModelSpec
 
 FILE = "network.xml"
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
-"""Precision → OpenVINO's name for it; "auto" gives no hint and takes bf16 where the processor has it.
-So does "int8" for what stays in floats."""
+"""Precision → OpenVINO's name for it. "auto" gives no hint: OpenVINO takes bf16 where the processor has it. So it does
+with "int8", for the layers that stay in floats."""
 
 
 class OpenVINO(Engine):
     """OpenVINO on the CPU, one picture a call.
 
-    A fixed batch of one is the fastest there (centerface at 320, one thread, a picture: 3.8 ms alone, 4.7 ms in
-    a batch of eight, 4.2 ms with the batch left open): its activations stay in the cache.
+    A fixed batch of one is the fastest there, because its activations stay in the cache. A picture takes centerface at
+    320 on one thread 3.8 ms alone, 4.7 ms in a batch of eight, 4.2 ms with the batch left open.
     """
 
     name: ClassVar[str] = "openvino"
@@ -39,20 +39,20 @@ class OpenVINO(Engine):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Say so when OpenVINO is not installed."""
-        return None if find_spec("openvino") else "OpenVINO is not installed; pip install openvino"
+        """A sentence when OpenVINO is not installed, else None."""
+        return None if find_spec("openvino") else "OpenVINO is not installed; pip install --no-deps openvino"
 
     @classmethod
     def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
-        """Convert the model by way of ONNX. Weights stay fp32, the precision being chosen at loading, but for int8."""
+        """Convert the model by way of ONNX. Except for int8, weights stay fp32: the precision is chosen at loading."""
         openvino = runtimes.openvino()
         with tempfile.TemporaryDirectory() as scratch:
             source.export(Path(scratch) / "network.onnx")
             model = openvino.Core().read_model(Path(scratch) / "network.onnx")
-            _number(model)
+            _name_by_place(model)
             if calibration:
                 model = _quantised(model, calibration, source.spec)
-                _number(model)
+                _name_by_place(model)
             openvino.save_model(model, folder / FILE, compress_to_fp16=False)
 
     def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
@@ -80,14 +80,20 @@ class OpenVINO(Engine):
         return [results[name] for name in self.spec.outputs]
 
 
-def _number(model: Any) -> None:
-    """Name the operations by their place: OpenVINO numbers what has no name as they come in this process."""
+def _name_by_place(model: Any) -> None:
+    """Name the operations by their place in the model, so that its file is the same in every process.
+
+    OpenVINO's own names for operations without a name count on from model to model.
+    """
     for i, operation in enumerate(model.get_ordered_ops()):
         operation.set_friendly_name(f"{operation.get_type_name()}_{i}")
 
 
 def _quantised(model: Any, calibration: Calibration, spec: ModelSpec) -> Any:
-    """The model with convolutions in int8, their ranges those that the pictures have in it. Raises BackendMissing."""
+    """The model with its convolutions in int8, their ranges learnt from the pictures.
+
+    Raises BackendMissing when NNCF is not installed.
+    """
     try:
         import nncf
     except ImportError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def onnxruntime() -> Any:
-    """The package onnxruntime, told beforehand not to report its use to its vendor nor to keep an id under HOME."""
+    """The package onnxruntime, told beforehand neither to report its use to its vendor nor to keep an id under HOME."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
@@ -16,7 +16,7 @@ def onnxruntime() -> Any:
 
 
 def openvino() -> Any:
-    """The package openvino, kept from the one by which it and NNCF report their use; that keeps an id under HOME."""
+    """The package openvino, without the one by which it and NNCF report their use and keep an id under HOME."""
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
 

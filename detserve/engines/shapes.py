@@ -33,10 +33,10 @@ class Shapes:
 
     @classmethod
     def of(cls, spec: ModelSpec, plan: EnginePlan) -> Self:
-        """What that model is given when it is served.
+        """The shapes that a model is given when it is served.
 
-        Fixed inputs come in batches up to the plan's largest; inputs as large as the picture wants come one by one,
-        with sides up to the spec's, most of them rather wide than high or the other way; lines have one height.
+        Inputs of a fixed size come in batches up to the plan's largest. Inputs whose size depends on the picture come
+        one by one, with sides up to the spec's, and few are square. Lines have one height and many widths.
         """
         width, height = spec.size
         if not spec.dynamic:
@@ -55,21 +55,21 @@ class Shapes:
 
     @classmethod
     def of_dict(cls, entry: Mapping[str, Any]) -> Self:
-        """From what `to_dict` gave."""
+        """The inverse of `to_dict`."""
         return cls(*(Shape(*entry[name]) for name in ("least", "opt", "most")))
 
     def to_dict(self) -> dict[str, list[int]]:
-        """As it is written beside an engine."""
+        """The shapes as the sidecar of an engine holds them: name → [n, height, width]."""
         return {name: list(shape) for name, shape in asdict(self).items()}
 
     @staticmethod
     def nchw(shape: Shape) -> tuple[int, int, int, int]:
-        """The shape of a network's input."""
+        """The shape of a network's input, (n, 3, height, width)."""
         return shape.n, 3, shape.height, shape.width
 
     @staticmethod
     def nhwc(shape: Shape) -> tuple[int, int, int, int]:
-        """The shape of a batch of pixels."""
+        """The shape of a batch of pixels, (n, height, width, 3)."""
         return shape.n, shape.height, shape.width, 3
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Sidecar: what a TensorRT engine was built on and for, beside it, because it runs nowhere else."""
+"""Sidecar: the file beside a TensorRT engine that says what it was built on and for, because it runs nowhere else."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from detserve.errors import BackendMissing
 
 @dataclass(frozen=True, kw_only=True)
 class Sidecar:
-    """gpu: its name; capability: its compute capability, "7.5"; the versions; and what the engine is.
+    """What an engine was built on and for. The figures of the parity gate stand in the archive's YAML.
 
-    The figures of the parity gate stand in the archive's YAML.
+    gpu: its name; capability: its compute capability, "7.5" for instance; tensorrt, torch2trt, torch, cuda: their
+    versions; precision, conversion, shapes: of the engine.
     """
 
     gpu: str
@@ -31,7 +32,10 @@ class Sidecar:
 
     @staticmethod
     def versions() -> dict[str, str]:
-        """Of the packages that an engine depends on; "unknown" for a torch2trt on the path that is not installed."""
+        """Package → version, of the packages that an engine depends on.
+
+        "unknown" for a torch2trt that is on the path, but not installed.
+        """
         import tensorrt
         import torch
 
@@ -43,7 +47,7 @@ class Sidecar:
 
     @classmethod
     def of_machine(cls, precision: str, conversion: str, shapes: Shapes) -> Self:
-        """For an engine that is built here and now, on the current GPU."""
+        """The sidecar of an engine that is built now, on the current GPU of this machine."""
         import torch
 
         return cls(
@@ -58,7 +62,7 @@ class Sidecar:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """From its file. Raises BackendMissing when that is not whole."""
+        """Read its file. Raises BackendMissing when that is missing or not whole."""
         try:
             entry = json.loads(path.read_text())
             return cls(**{**entry, "shapes": Shapes.of_dict(entry["shapes"])})
@@ -68,7 +72,7 @@ class Sidecar:
             ) from error
 
     def write(self, path: Path) -> None:
-        """To its file, as JSON."""
+        """Write its file, as JSON."""
         path.write_text(json.dumps({**asdict(self), "shapes": self.shapes.to_dict()}, indent=2) + "\n")
 
     def check(self, machine: Sidecar) -> None:

@@ -32,10 +32,10 @@ SUPPORTED = range(8, 11)
 
 
 class TensorRT(TorchEngine):
-    """TensorRT on NVIDIA's GPUs. Its file is the state dict of torch2trt's TRTModule, beside it what it was built on.
+    """TensorRT on NVIDIA's GPUs. An engine's file is the state dict of torch2trt's TRTModule; beside it is a sidecar.
 
-    Precision int8 needs calibration pictures. An engine runs on the kind of GPU and the version of TensorRT that it was
-    built with, and no two builds give the same bytes.
+    Precision int8 needs calibration pictures. An engine runs only on the kind of GPU and the version of TensorRT that
+    it was built with, and no two builds give the same bytes.
     """
 
     name: ClassVar[str] = "tensorrt"
@@ -43,7 +43,7 @@ class TensorRT(TorchEngine):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Everything that is missing of a GPU, TensorRT and torch2trt."""
+        """A sentence that names which of a GPU, TensorRT and torch2trt this machine lacks, or a version's misfit."""
         lacks = [] if gpu_count() else ["an NVIDIA GPU that torch can use"]
         lacks += [name for package, name in PACKAGES.items() if not find_spec(package)]
         if lacks:
@@ -57,8 +57,9 @@ class TensorRT(TorchEngine):
     def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
         """Convert the model for the GPU at hand, for all the shapes of `Shapes.of`. Takes minutes.
 
-        int8 is learnt by torch2trt from the calibration pictures, and what gains nothing from it stays in fp16.
-        Raises EngineRejected, with TensorRT's own words, when it cannot.
+        For int8 torch2trt learns from the calibration pictures; layers that gain nothing from int8 stay in fp16.
+        Raises EngineRejected, with TensorRT's own words, when it cannot convert the model, and BackendMissing for int8
+        of a model that only the ONNX parser takes.
         """
         import torch
 
@@ -75,7 +76,7 @@ class TensorRT(TorchEngine):
         Sidecar.of_machine(plan.precision, conversion(source.spec), shapes).write(folder / SIDECAR)
 
     def load_module(self, folder: Path, plan: EnginePlan) -> Module:
-        """Deserialise the engine on the current GPU. Raises BackendMissing where it was built for another."""
+        """Deserialise the engine on the current GPU. Raises BackendMissing without a GPU or on one of another kind."""
         if not self.on_gpu:
             raise BackendMissing("backend tensorrt: the worker was given no GPU; TorchServe's number_of_gpu is 0?")
         import torch
@@ -86,7 +87,7 @@ class TensorRT(TorchEngine):
         self.engine = TRTModule()
         try:
             self.engine.load_state_dict(torch.load(folder / FILE, weights_only=True))
-        except AttributeError as error:  # torch2trt does not look whether TensorRT gave it an engine
+        except AttributeError as error:  # torch2trt does not check whether TensorRT gave it an engine
             raise BackendMissing(
                 f"TensorRT {built.tensorrt} cannot read the engine; pack it anew on this GPU"
             ) from error
@@ -94,7 +95,11 @@ class TensorRT(TorchEngine):
 
     @property
     def recordable(self) -> bool:
-        """A recorded run needs a context of its own, and several may share an engine's shapes from TensorRT 10 on."""
+        """Whether CUDA can record runs of several batch sizes as graphs.
+
+        Each recorded run needs an execution context of its own, and contexts may share an engine's shapes only from
+        TensorRT 10 on.
+        """
         return major_version() >= 10
 
     def replica(self) -> Module:
@@ -115,7 +120,7 @@ class TensorRT(TorchEngine):
         front = Front(self.spec).to(self.device)
 
         def run(pixels: Tensor) -> tuple[Tensor, ...]:
-            # A name of its own: TensorRT is given its address, and nothing else keeps it alive.
+            # A variable, because TensorRT is given the address alone, and nothing else keeps the tensor alive.
             x = front(pixels).contiguous()
             outputs: tuple[Tensor, ...] = engine(x)
             return outputs
@@ -127,21 +132,21 @@ PACKAGES = {"tensorrt": "TensorRT", "torch2trt": "torch2trt"}
 
 
 def major_version() -> int:
-    """TensorRT's."""
+    """The major version of TensorRT, 10 for instance."""
     from tensorrt import __version__
 
     return int(__version__.partition(".")[0])
 
 
 def conversion(spec: ModelSpec) -> str:
-    """How TensorRT gets that model; those that are ONNX files have no other way than the parser."""
+    """How TensorRT gets that model, "torch2trt" or "onnx". For models that are ONNX files it is always "onnx"."""
     return spec.conversion if isinstance(spec, NetworkSpec) else "onnx"
 
 
 class _CalibrationSet:
     """The pictures as torch2trt's calibrator asks for them: by number, as a list of what the network takes.
 
-    Each is a whole batch of the best shape, which is the one that TensorRT calibrates with.
+    Each item is a whole batch of the shape that TensorRT optimises for: it calibrates with that one.
     """
 
     def __init__(self, calibration: Calibration, spec: ModelSpec, shape: Shape) -> None:
@@ -168,7 +173,7 @@ class _CalibrationSet:
 
 
 def _convert(source: Source, plan: EnginePlan, shapes: Shapes, calibration: Calibration | None) -> Any:
-    """By torch2trt's converters. Its engines take floats only, so that normalisation stays in front of them."""
+    """Build an engine by torch2trt's converters. It takes floats only, so normalisation stays in front of it."""
     import torch
     from torch2trt import torch2trt
 
@@ -200,7 +205,7 @@ def _convert(source: Source, plan: EnginePlan, shapes: Shapes, calibration: Cali
 
 
 def _parse(source: Source, plan: EnginePlan, shapes: Shapes) -> Any:
-    """By TensorRT's ONNX parser. torch2trt's own use of it goes on after an error of the parser, so this is ours."""
+    """Build an engine by TensorRT's ONNX parser. Not by torch2trt, which goes on after an error of the parser."""
     import tensorrt as trt
     from torch2trt import TRTModule
     from torch2trt.flattener import Flattener

@@ -1,4 +1,4 @@
-"""What the backends on PyTorch's tensors share: the device, its threads, and the way of a batch to it and back."""
+"""What the backends on PyTorch's tensors share: the device, its threads, and how a batch gets there and back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TorchEngine(Engine):
     device: torch.device
 
     def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
-        """Load the network onto its device. Raises BackendMissing for a precision that the processor is no use for."""
+        """Load the network onto its device. Raises BackendMissing when its precision needs a GPU and there is none."""
         self.device = prepare(device)
         if plan.precision != "fp32":
             check_half(self.name, self.device.type == "cuda")
@@ -52,7 +52,7 @@ class TorchEngine(Engine):
         return self.on_gpu
 
     def replica(self) -> Module:
-        """The module for one recorded graph: one whose state no run of another batch size changes."""
+        """The module for one recorded graph. No run of another batch size may change its state."""
         return self.module
 
     def infer(self, batch: Pixels) -> list[NDArray[np.float32]]:

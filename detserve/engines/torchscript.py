@@ -20,7 +20,7 @@ FILE = "network.torchscript"
 
 
 class TorchScript(TorchEngine):
-    """TorchScript. torch 2.13 calls it deprecated; it is pinned, so it stays."""
+    """TorchScript. torch 2.13 calls it deprecated; detserve pins torch, so it stays."""
 
     name: ClassVar[str] = "torchscript"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")

@@ -1,4 +1,4 @@
-"""The models that detserve knows: a folder a family, each with a tuple SPECS. A new model is a new folder here."""
+"""The models that detserve knows: one folder for each family, with a tuple SPECS. A new family is a new folder here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def catalogue() -> dict[str, ModelSpec]:
 
 
 def find(model: str) -> ModelSpec:
-    """The model of that name, or your own at "package.module:NAME". Raises BadSpec, naming the models there are."""
+    """The model of that name, or your own at "package.module:NAME". Raises BadSpec when there is none, naming all."""
     if ":" in model:
         return import_spec(model)
     known = catalogue()

@@ -5,8 +5,8 @@ torch.load(weights_only=True), whose unpickler imports nothing and calls nothing
 rebuilds tensors, their storages and dtypes, OrderedDict, set. It is preferred to an unpickler of our own because it
 also checks on which objects the pickle sets state, reads the formats before and since PyTorch 1.6, and refuses
 TorchScript archives. To it we add, for one call and only by name, the classes that published face detectors pickle
-along with their weights. None of these is imported: one inert stand-in takes the place of all of them, and of what
-it holds only tensors are taken out.
+along with their weights. None of these is imported: one inert stand-in takes the place of all of them, and only
+tensors are taken out of it.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class _StandIn:
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name, on the CPU; floating point as float32, all else as it is.
 
-    It may be a state dict, plain or under "state_dict" or "model", or a pickled module there; the prefix "module."
-    of all keys goes. Raises BadWeights when the file cannot be read, is no checkpoint, holds no tensors, or names
-    anything that is no part of a network; such a thing is not run.
+    The file may hold a state dict or a pickled module, at the top or under "state_dict" or "model". Where all keys have
+    the prefix "module.", it is removed. Raises BadWeights when the file cannot be read, is no checkpoint, holds no
+    tensors, or names anything that is no part of a network; that is not run.
     """
     try:
         with safe_globals(_stand_ins(path)):
@@ -78,9 +78,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def load_strictly(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Copy the tensors of the file `path` into the network, every one and no other.
+    """Copy the tensors of the file `path` into the network: it must have exactly these, in these shapes.
 
-    Raises BadWeights, naming the first of those that are missing, unexpected or of another shape.
+    Raises BadWeights, naming the first tensors that are missing, unexpected or of another shape.
     """
     problem = mismatch(network, state)
     if problem:
@@ -98,7 +98,7 @@ def mismatch(network: nn.Module, state: Mapping[str, Tensor]) -> str:
 
 def differences(wanted: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor]) -> str:
     """What keeps the tensors from being those of the wanted names and shapes, on one line; empty when they fit."""
-    # Counters of batch norms, absent before PyTorch 0.4.1; load_state_dict does without them, too.
+    # The counters of batch norms are absent before PyTorch 0.4.1. load_state_dict does without them, too.
     missing = [key for key in wanted if key not in state and not key.endswith(".num_batches_tracked")]
     unexpected = [key for key in state if key not in wanted]
     shapes = [

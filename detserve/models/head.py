@@ -1,7 +1,7 @@
-"""Head: what the decode of a family's outputs in PyTorch gives, for engines on a GPU.
+"""Head: the decode of a family in PyTorch, for engines on a GPU. This is what every head returns.
 
-A head works on whole maps and keeps the best candidates, so that all its shapes are fixed and CUDA can record it; the
-decode in numpy beside it touches only the cells above the threshold, which is what a processor is fast at.
+A head works on whole maps and keeps the best candidates. So all its shapes are fixed, and CUDA can record it. The
+decode in numpy touches only the cells above the threshold, which is faster on a processor.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 CANDIDATES = 1024
-"""How many candidates of a picture reach non-maximum suppression, the best by score."""
+"""How many candidates of a picture reach non-maximum suppression: the best by score."""
 
 
 class Candidates(NamedTuple):

@@ -26,8 +26,11 @@ Outputs = Mapping[str, NDArray[np.float32]]
 
 HALF_RANGE = (127.5, 127.5, 127.5)
 """As mean and as std it turns pixels from 0 to 255 into values from -1 to 1."""
-LEAST_SIDE, MOST_SIDE = 320, 2560
-"""Bounds of the longest side of a text detector's input, in pixels."""
+MIN_SIDE, MAX_SIDE = 320, 2560
+"""Bounds of a text detector's `size`, the longest side of its inputs, in pixels."""
+
+TRACED = 320
+"""Side of what a network with open sides is traced with: at its largest CRAFT takes half a minute for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +50,12 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec(ABC):
-    """One model: its input, its outputs, its thresholds. Subclasses add the weights and what the outputs mean.
+    """One model: its input, its outputs, its thresholds. Subclasses say how weights are loaded and outputs decoded.
 
     size: input (width, height) in pixels, each a multiple of `stride`. The network sees float32 NCHW
     (pixel - mean) / std, with mean and std in units of 0-255, in the order of `channels`; letterbox padding
-    has the value `fill`. conf, iou, max_detections: defaults that a request may override.
+    has the value `fill`. conf, iou, max_detections: defaults that a request may override. Raises BadSpec for values
+    out of range.
     """
 
     dynamic: ClassVar[bool] = False
@@ -89,7 +93,7 @@ class ModelSpec(ABC):
         check(bool(self.outputs), "a model needs at least one output")
 
     def with_file_metadata(self, *weights: Path) -> Self:
-        """This spec with what only those weight files know, an alphabet for instance."""
+        """This spec with what stands only in those weight files, an alphabet for instance."""
         return self
 
     def letterbox(self, picture: tuple[int, int]) -> Letterbox:
@@ -120,8 +124,9 @@ class ModelSpec(ABC):
         return np.zeros((n, self.size[1], self.size[0], 3), self.input_type)
 
     def example(self, n: int) -> NDArray[Any]:
-        """An input of its engine, n times, to trace the network with."""
-        return self.blank(n)
+        """An input of its engine, n times, to trace the network with: small where sides are open."""
+        width, height = (min(side, TRACED) for side in self.size) if self.dynamic else self.size
+        return np.zeros((n, height, width, 3), self.input_type)
 
     def takes(self, batch: NDArray[Any]) -> bool:
         """Whether that is a batch of inputs of its engine."""
@@ -157,30 +162,30 @@ class DetectorSpec(ModelSpec):
 
     @abstractmethod
     def decode(self, outputs: Outputs, conf: Sequence[float]) -> list[Detections]:
-        """Raw outputs of a batch → candidates of each picture with a score above its `conf`, before NMS.
+        """Raw outputs of a batch of n pictures → the candidates of each whose score is above its `conf`, before NMS.
 
-        Boxes and points are in pixels of the letterboxed input.
+        conf: n thresholds. Boxes and points are in pixels of the letterboxed input.
         """
 
     def head(self) -> nn.Module | None:
-        """`decode` in PyTorch, which runs on a GPU behind the network; None for models without.
+        """`decode` in PyTorch, to run on a GPU behind the network; None for models that have none.
 
-        A module from the tuple of outputs to `detserve.models.head.Candidates`, of fixed shapes.
+        The module takes the tuple of outputs and returns `detserve.models.head.Candidates`, all of fixed shapes.
         """
         return None
 
     def maps(self, outputs: Outputs) -> dict[str, Floats]:
-        """What can be shown of the raw outputs: score maps by name, float32 [n, h, w] from 0 to 1, over the input."""
+        """Score maps to show, from the raw outputs: name → float32 [n, h, w] from 0 to 1, over the whole input."""
         return {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextSpec(DetectorSpec):
-    """A detector of text, whose input is as large as the picture wants.
+    """A detector of text. The size of its input depends on the picture.
 
     size: the square that every input fits into, its side from 320 to 2560 pixels. A picture is scaled down to it; one
-    whose shorter side is below `enlarge_to` pixels is scaled up, `enlarge_by` times at most. Its aspect is kept; the
-    sides are rounded up to a multiple of the stride by padding at the right and below.
+    whose shorter side is below `enlarge_to` pixels is scaled up, `enlarge_by` times at most. Its aspect ratio is kept;
+    padding at the right and below rounds the sides up to multiples of the stride.
     """
 
     dynamic: ClassVar[bool] = True
@@ -191,9 +196,9 @@ class TextSpec(DetectorSpec):
     def __post_init__(self) -> None:
         super().__post_init__()
         side = self.size[0]
-        if side != self.size[1] or not LEAST_SIDE <= side <= MOST_SIDE:
+        if side != self.size[1] or not MIN_SIDE <= side <= MAX_SIDE:
             raise BadSpec(
-                f"model {self.name}: size {self.size} must be a square of {LEAST_SIDE} to {MOST_SIDE} pixels, "
+                f"model {self.name}: size {self.size} must be a square of {MIN_SIDE} to {MAX_SIDE} pixels, "
                 "the longest side of its inputs"
             )
 
@@ -218,23 +223,23 @@ class ReaderSpec(ModelSpec):
 
     @abstractmethod
     def width(self, aspect: float) -> int:
-        """The input's width in pixels for a line of that width / height."""
+        """The input's width in pixels for a line of that aspect ratio, width / height."""
 
     @abstractmethod
     def place(self, text: Pixels, width: int) -> tuple[Pixels, int]:
-        """A line's picture, uint8 [h, w, 3], on an input of that width → the input, and how far the line fills it."""
+        """A line's picture, uint8 [h, w, 3] → the input, uint8 [size[1], width, 3], and how wide the line is on it."""
 
     @abstractmethod
     def read(self, outputs: Outputs) -> list[Line]:
-        """Raw outputs of a batch of lines → what they say."""
+        """Raw outputs of a batch of n lines → what the n lines say."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec(ModelSpec):
     """A model whose network is written in PyTorch, so that every backend can run it.
 
-    conversion: how TensorRT gets it, "torch2trt" by that package's converters of PyTorch's functions, "onnx" through an
-    ONNX file and TensorRT's parser, for networks with functions that it does not know.
+    conversion: how TensorRT gets the network. "torch2trt": by that package's converters of PyTorch's functions; "onnx":
+    by an ONNX file and TensorRT's parser, for networks with functions that torch2trt does not know.
     """
 
     conversion: Literal["torch2trt", "onnx"] = "torch2trt"
@@ -263,9 +268,9 @@ class NetworkSpec(ModelSpec):
 class OnnxSpec(ModelSpec):
     """A model that is known only as an ONNX file, its one weight file.
 
-    layout: "NCHW" or "NHWC", what the file's own input wants. best_class: replace its one output, probabilities
-    [n, steps, classes], by two, the best class of each step and its probability, so that an alphabet of thousands of
-    characters never leaves the engine.
+    layout: "NCHW" or "NHWC", the axes of the file's own input. best_class: replace the file's one output, probabilities
+    [n, steps, classes], by two: the best class of each step and its probability. So the probabilities of thousands of
+    characters never leave the engine.
     """
 
     layout: ClassVar[Literal["NCHW", "NHWC"]] = "NCHW"

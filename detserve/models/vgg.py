@@ -15,7 +15,7 @@ GROUPS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 def conv_unit(inputs: int, outputs: int, kernel: int = 3, dilation: int = 1) -> list[nn.Module]:
     """Convolution that keeps the size, batch norm and ReLU, for a sequence.
 
-    No ReLU of these networks works in place: it would also change the map before it, which may be in use elsewhere.
+    The ReLU does not work in place: that would change the map before it, which another layer may still need.
     """
     conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2 * dilation, dilation=dilation)
     return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]

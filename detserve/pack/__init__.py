@@ -1,1 +1,1 @@
-"""Pack: a model and its weights → an engine that agrees with its network → an archive."""
+"""Pack: a model and its weights → engines that agree with their networks → an archive."""

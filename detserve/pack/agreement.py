@@ -1,6 +1,7 @@
-"""Agreement: what an engine finds on many pictures beside what its network finds. The gate of engines in int8.
+"""Agreement: what an engine finds on many pictures, compared with what its network finds. The gate of engines in int8.
 
-Parity asks one photograph for equality. Integers are a little off everywhere: only many pictures tell that from broken.
+Parity wants near equality on one photograph. An engine in int8 is a little off everywhere, and only many pictures tell
+that from a broken one.
 """
 
 from __future__ import annotations
@@ -20,30 +21,30 @@ from detserve.models.spec import DetectorSpec
 from detserve.pack.matching import CONF, detect, is_matched, match, reject
 
 SAME_IOU = {"face": 0.8, "text": 0.5}
-"""IoU from which on two boxes are the same detection, by task. A line of text is a few pixels high, and its box drawn
-round pixels above a threshold: half of it may hang on one row of them, in 16 bits too."""
+"""The least IoU of two boxes that are the same detection, by task. A line of text is a few pixels high, and its box is
+drawn around pixels above a threshold: a single row of pixels may change half of it, in 16 bits too."""
 SLACK = 0.2
-"""How much less sure the other side may be: what falls just below the threshold is found all the same."""
-LEAST_FOUND = 10
-"""Of fewer detections one more or less says nothing of an engine."""
+"""How much less sure the other side may be: a detection just below the threshold still counts as found."""
+MIN_DETECTIONS = 10
+"""With fewer detections, one more or less says nothing about an engine."""
 
-LEAST_SHARE = {"face": 0.95, "text": 0.85}
-"""The least recall and precision, by task. Integers keep faces. Of text they keep what is text, but change their mind
-about what the network half takes for it, coins and cells for instance: 0.87 on pictures that are full of such. Engines
+MIN_SHARE = {"face": 0.95, "text": 0.85}
+"""The least recall and precision, by task. An engine in int8 keeps faces. It keeps true text, but not always what the
+network only half takes for text, coins and cells for instance: 0.87 on pictures that are full of those. Engines
 calibrated on pictures that are too dark, or of noise, came to 0.19 to 0.57."""
-LEAST_IOU, MOST_CONF, MOST_POINTS = 0.85, 0.1, 0.05
-"""The other bounds: about twice as far off as engines that were calibrated well, which came to an IoU of 0.91 to 0.97,
-conf of 0.01 to 0.06 and points of 0.01 to 0.02."""
+MIN_IOU, MAX_CONF, MAX_POINTS = 0.85, 0.1, 0.05
+"""The other bounds, about twice as far off as well calibrated engines, which came to an IoU of 0.91 to 0.97, conf of
+0.01 to 0.06 and points of 0.01 to 0.02."""
 
 
 @dataclass(frozen=True)
 class Agreement:
     """An engine against its network in fp32, over some pictures.
 
-    pictures, detections: how many, and how much the network finds on them, surer than the model's `conf`; recall: the
-    share of it that the engine finds; precision: the share of what the engine finds that the network finds. Means over
-    pairs of the same detection: iou, their overlap; conf, the difference of their confidences; points, the largest
-    distance between their keypoints relative to the box's diagonal.
+    pictures: how many; detections: how many the network finds on them, at least as sure as the model's `conf`; recall:
+    the share of these that the engine finds; precision: the share of the engine's detections that the network finds.
+    The others are means over the pairs of a detection: iou: their overlap; conf: the difference of their confidences;
+    points: the largest distance between their keypoints, relative to the box's diagonal.
     """
 
     pictures: int
@@ -59,29 +60,29 @@ class Agreement:
         return {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
 
     def check(self, task: str) -> None:
-        """Raise EngineRejected when a figure is out of bounds, naming it; or when too little is found to judge by."""
-        if self.detections < LEAST_FOUND:
+        """Raise EngineRejected when a figure is out of bounds, naming it, or when there are too few detections."""
+        if self.detections < MIN_DETECTIONS:
             raise EngineRejected(
                 f"the network finds {self.detections} detection(s) on the {self.pictures} pictures of --calibration, "
-                f"too few to check an int8 engine by: {LEAST_FOUND} are needed; give pictures of what will be served"
+                f"too few to check an int8 engine by: {MIN_DETECTIONS} are needed; give pictures of what will be served"
             )
         faults = []
-        share = min(LEAST_SHARE[task], 1 - 1 / self.detections)  # one may always differ
+        share = min(MIN_SHARE[task], 1 - 1 / self.detections)  # one may always differ
         if not self.recall >= share:
             faults.append(f"it finds {self.recall:.0%} of the network's detections (wanted {share:.0%})")
         if not self.precision >= share:
             faults.append(f"the network finds {self.precision:.0%} of its detections (wanted {share:.0%})")
-        if not self.iou >= LEAST_IOU:
-            faults.append(f"boxes overlap by IoU {self.iou:.2f} on average (wanted {LEAST_IOU})")
-        if not self.conf <= MOST_CONF:
-            faults.append(f"confidences differ by {self.conf:.2f} on average (allowed {MOST_CONF})")
-        if not self.points <= MOST_POINTS:
-            faults.append(f"keypoints lie {self.points:.2f} of their box off on average (allowed {MOST_POINTS})")
+        if not self.iou >= MIN_IOU:
+            faults.append(f"boxes overlap by IoU {self.iou:.2f} on average (wanted {MIN_IOU})")
+        if not self.conf <= MAX_CONF:
+            faults.append(f"confidences differ by {self.conf:.2f} on average (allowed {MAX_CONF})")
+        if not self.points <= MAX_POINTS:
+            faults.append(f"keypoints lie {self.points:.2f} of their box off on average (allowed {MAX_POINTS})")
         reject(faults, "more pictures for --calibration, or --precision auto")
 
 
 def measure(source: Source, engines: Mapping[str, Engine], calibration: Calibration) -> dict[str, Agreement]:
-    """Run the network and the engines on every picture → the figures of each engine, by the names given."""
+    """Run the network and the engines on every picture → name → the figures of that engine."""
     spec = source.spec
     assert isinstance(spec, DetectorSpec), f"{spec.name} does not detect"
     sure = max(spec.conf, CONF)
@@ -96,7 +97,7 @@ def measure(source: Source, engines: Mapping[str, Engine], calibration: Calibrat
 
 
 def table(figures: Mapping[str, Agreement]) -> str:
-    """The figures of several engines on the same pictures, a line each."""
+    """The figures of several engines on the same pictures, one line for each engine."""
     first = next(iter(figures.values()))
     counts, *names = [field.name for field in fields(Agreement)][1:]
     rows = [[name, *(f"{getattr(each, key):.4f}" for key in names)] for name, each in figures.items()]

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detserve import models
 from detserve.errors import BadSpec, SetupError
 from detserve.options import OPTIONS
 from detserve.pack import node_config
-from detserve.places import CONFIG_DIR, MODEL_STORE, RUN_DIR
+from detserve.pack.inspection import show_archive, show_models, verify_archive
+from detserve.places import CONFIG_DIR, MODEL_STORE, RUN_DIR, installing, typed
 from detserve.serve.model_config import ModelConfig
 
 if TYPE_CHECKING:
@@ -77,37 +77,6 @@ def size(text: str) -> tuple[int, int]:
     return int(width), int(height or width)
 
 
-def show_models() -> None:
-    """Print every model with the origin, licence and sum of its weights and its published accuracy."""
-    for name, spec in models.catalogue().items():
-        weights = spec.weights
-        print(f"{name}\n    task      {spec.task}\n    weights   {weights.origin}\n    licence   {weights.licence}")
-        print(f"    sha256    {weights.sha256 or 'of your own file'}\n    accuracy  {weights.accuracy}")
-
-
-def show_archive(path: Path) -> None:
-    """Print what an archive holds: its recipe and its files."""
-    from detserve.archives import archive
-
-    found = archive.read(path)
-    print(f"{found.name}/{found.version}  handler {found.handler}")
-    print(found.recipe.to_yaml().decode().rstrip())
-    for name, length in found.files.items():
-        if not name.startswith("detserve/"):
-            print(f"{length:>12,}  {name}")
-
-
-def verify_archive(path: Path, sha256: Sequence[str] | None) -> None:
-    """Print the sum of an archive that is whole and as it was packed, and what the sum was compared with."""
-    from detserve.archives.checksums import sum_beside
-    from detserve.archives.verify import verify
-
-    beside = sum_beside(path)
-    found = verify(path, sha256[0] if sha256 else None)
-    compared = [*(["--sha256"] if sha256 else []), *([beside.name] if beside.is_file() else [])]
-    print(f"{found}  {path}\nas packed; the sum agrees with {' and '.join(compared) or 'nothing: none was given'}")
-
-
 def request(options: argparse.Namespace) -> PackRequest:
     """What to pack: the command line over config/NAME.yaml over the defaults."""
     from detserve.pack.packer import ModelChoice, PackRequest
@@ -153,6 +122,7 @@ def objects_settings(chosen: Mapping[str, Any]) -> dict[str, Any]:
     settings = dict(chosen.get("settings", {}))
     if "categories" not in chosen:
         return settings
+    from detserve import models
     from detserve.models.maskrcnn import MaskRcnn, categories
 
     spec = models.find(chosen["model"])
@@ -193,7 +163,7 @@ def register(path: Path, options: argparse.Namespace) -> None:
     print(f"{options.name}/{options.version} is served by {workers} worker(s) at {options.register}")
     for other in management.versions(options.name)[1:]:
         name = f"{options.name} --retire {other['modelVersion']}"
-        print(f"{options.name}/{other['modelVersion']} is still there: python -m detserve versions {name}")
+        print(f"{options.name}/{other['modelVersion']} is still there: {typed('versions')} {name}")
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "repack.py") -> int:
@@ -211,7 +181,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "repack.py") -> int
         elif options.show:
             show_archive(options.show)
         elif options.verify:
-            verify_archive(options.verify, options.sha256)
+            verify_archive(options.verify, options.sha256[0] if options.sha256 else None)
         else:
             from detserve.pack.packer import pack
 
@@ -223,6 +193,6 @@ def main(arguments: Sequence[str] | None = None, prog: str = "repack.py") -> int
         print(f"{name}: {error}", file=sys.stderr)
         return 1
     except ImportError as error:
-        print(f"{name}: the package {error.name!r} is missing: pip install -r requirements/pack.txt", file=sys.stderr)
+        print(f"{name}: the package {error.name!r} is missing: {installing('pack')}", file=sys.stderr)
         return 1
     return 0

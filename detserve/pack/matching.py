@@ -1,4 +1,4 @@
-"""Matching: the detections of a network beside those of its engine, pair by pair. Both gates judge by it."""
+"""Matching: the detections of a network compared with those of its engine, pair by pair. Both gates use it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ CONF = 0.3
 
 
 def detect(spec: DetectorSpec, outputs: Outputs, n: int, conf: float) -> list[Detections]:
-    """The detections above `conf` of each of n pictures, suppressed, in pixels of the input."""
+    """The detections of each of n pictures above `conf`, after NMS, in pixels of the input."""
     return [found[nms(found.boxes, found.scores, spec.iou)] for found in spec.decode(outputs, [conf] * n)]
 
 
 def match(mine: Detections, others: Detections, conf: float, same_iou: float) -> Floats:
-    """For each detection of one side, of at least that confidence, the nearest of the other side.
+    """Compare each detection of one side that has at least that confidence with the nearest one of the other side.
 
-    same_iou: from which overlap on two boxes are the same detection. → float32 [n, 3]: the IoU, the difference of the
-    confidences, and the largest distance of two keypoints relative to the box's diagonal; NaN where there is no other.
+    same_iou: the least IoU of two boxes that are the same detection. → float32 [n, 3]: the IoU, the difference of the
+    confidences, and the largest distance of two keypoints relative to the box's diagonal; NaN without a counterpart.
     """
     mine = mine[mine.scores >= conf]
     rows = np.full((len(mine), 3), np.nan, np.float32)

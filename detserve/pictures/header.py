@@ -1,4 +1,4 @@
-"""Header: what a picture says of itself before its pixels."""
+"""Header: what a file says of its picture ahead of the pixels."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from dataclasses import dataclass
 
 from detserve.errors import BadPicture
 
+MAX_PIXELS = 100_000_000
+"""Pictures that declare more are refused, unless an archive says otherwise."""
+
 ORIENTATION = 0x0112
-"""The tag's number in EXIF and TIFF."""
+"""The number of the tag for the orientation in EXIF and TIFF."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a picture says of itself before its pixels.
+    """What a file says of its picture ahead of the pixels.
 
-    format: "JPEG", "PNG", "WebP", "BMP", "TIFF" or "GIF"; size: (width, height) in pixels of the picture as a person
-    sees it; orientation: EXIF's 1–8, how the stored picture has to be turned for that, 1 where it is upright.
+    format: "JPEG", "PNG", "WebP", "BMP", "TIFF" or "GIF"; size: (width, height) in pixels of the upright picture, as a
+    person sees it; orientation: EXIF's 1 to 8, how the stored pixels must be turned to be upright; 1 is not at all.
     """
 
     format: str
@@ -24,7 +27,7 @@ class Header:
     orientation: int
 
     @property
-    def stored(self) -> tuple[int, int]:
+    def stored_size(self) -> tuple[int, int]:
         """(width, height) of the pixels as they lie in the file, not turned."""
         return swapped(self.size, self.orientation)
 
@@ -37,7 +40,7 @@ def header_of(name: str, size: tuple[int, int], orientation: int) -> Header:
 
 
 def swapped(size: tuple[int, int], orientation: int) -> tuple[int, int]:
-    """(width, height) as stored → upright, and the other way round: four of the eight orientations lie on a side."""
+    """(width, height) as stored → upright, or the other way round: the orientations 5 to 8 exchange the two."""
     return (size[1], size[0]) if orientation >= 5 else size
 
 

@@ -14,47 +14,48 @@ from detserve.errors import BadPicture, UnsupportedFormat
 from detserve.pictures import bombs, pillow
 from detserve.pictures.header import Header, header_of, orientation_of, swapped
 
-# The first 0xFF that neither fills nor stuffs, as libjpeg looks for it: junk between the segments is skipped.
+# The next marker as libjpeg finds it: bytes that fill or stuff are none, and junk between the segments is skipped.
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
-_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
 _SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Bits of cv2's flags that stand for a half, a quarter and an eighth, whatever the kind of pixel.
 _REDUCED = {1: 0, 2: 16, 4: 32, 8: 64}
 OVERSAMPLING = 2.0
-"""A reduced JPEG keeps this many times the pixels a side that it will be scaled to. Average precision of centerface at
-320 on 1,872 faces: whole 71.7, with 2.0 72.1, with 1.5 71.3, with 1.25 70.6."""
+"""A reduced JPEG keeps at least this many times the sides that it will be scaled to. Average precision of centerface at
+320 on 1,872 faces: 71.7 with whole pictures, 72.1 with 2.0, 71.3 with 1.5, 70.6 with 1.25."""
 _APP1, _EOI, _SCAN = 0xE1, 0xD9, 0xDA
-# Far more than the largest colour profile and EXIF take; a bound for files made of nothing but segments.
-_MOST_SEGMENTS = 4096
+# Far more than the largest colour profile and EXIF take. It bounds the work on a file of nothing but segments.
+_MAX_SEGMENTS = 4096
 
 
 @dataclass(frozen=True)
 class Jpeg:
     """What comes before the first scan of a JPEG.
 
-    scan: where that scan starts in the bytes; whole: whether it is all of the picture: libjpeg takes no other then.
+    bits: per sample; channels: how many; scan: the index behind that scan's marker; single_scan: whether that scan
+    holds the whole picture, so that libjpeg reads no other.
     """
 
     header: Header
     bits: int
     channels: int
     scan: int
-    whole: bool
+    single_scan: bool
 
 
 def walk(data: bytes | bytearray) -> Jpeg:
-    """All that comes before the first scan. Raises BadPicture where there is none.
+    """What comes before the first scan. Raises BadPicture where there is no scan.
 
-    Written by ourselves, as it must find the scan and see the size that libjpeg sees.
+    This is our own code because it must find the same scan and the same size as libjpeg.
     """
     at, exif, frame, sequential = 2, b"", None, False
-    for _ in range(_MOST_SEGMENTS):
+    for _ in range(_MAX_SEGMENTS):
         found = _MARKER.search(data, at)
         if not found or found[1][0] == _EOI:
             break
         marker, at = found[1][0], found.end()
-        if marker in _ALONE:
+        if marker in _WITHOUT_LENGTH:
             continue
         if marker == _SCAN and frame:
             bits, height, width, channels = frame
@@ -72,30 +73,30 @@ def walk(data: bytes | bytearray) -> Jpeg:
 
 
 def reduction_for(size: tuple[int, int], target: tuple[int, int]) -> int:
-    """By how much a JPEG of that size can be reduced while it is decoded, to be scaled to `target`: 1, 2, 4 or 8."""
+    """1, 2, 4 or 8: how much smaller a JPEG of that (width, height) can be decoded before it is scaled to `target`."""
     ratio = min(side / wanted for side, wanted in zip(size, target, strict=True)) / OVERSAMPLING
     return next(reduction for reduction in (8, 4, 2, 1) if reduction <= ratio or reduction == 1)
 
 
 def read(data: bytes | bytearray, jpeg: Jpeg, reduction: int) -> Pixels:
-    """The pixels as they lie in the file, reduced: uint8 [h, w, 3] RGB.
+    """The pixels as stored, not turned, and reduced by that factor: uint8 [h, w, 3] RGB.
 
-    Raises BadPicture for what is broken or cut short, UnsupportedFormat for other than 8-bit grey, RGB or CMYK.
+    Raises BadPicture for a JPEG that is broken or cut short, UnsupportedFormat for any but 8-bit grey, RGB or CMYK.
     """
-    # libjpeg fills what is missing with grey. In a scan 0xFF is always stuffed, so the first EOI in there is the end;
-    # whether there is one shows fastest from behind.
+    # libjpeg fills what is missing with grey, so there must be an end (EOI). In a scan 0xFF is always stuffed, so an
+    # EOI is never part of one. A search from behind is the fastest.
     if data.rfind(b"\xff\xd9", jpeg.scan) < 0:
         raise BadPicture("the JPEG picture is cut short: its end is missing")
-    if not jpeg.whole:
+    if not jpeg.single_scan:
         bombs.check_scans(data, jpeg.scan)
     if jpeg.bits != 8 or jpeg.channels not in (1, 3, 4):
         raise UnsupportedFormat(f"JPEG of {jpeg.channels} channels of {jpeg.bits} bits is not served: send 8-bit RGB")
     if jpeg.channels == 4:
         picture = pillow.open_with_pillow(data, "JPEG")
-        if picture.size != jpeg.header.stored:
+        if picture.size != jpeg.header.stored_size:
             raise BadPicture("the JPEG picture has more than one header")
         return pillow.read(picture, bits=8)
-    # A quarter faster than Pillow.
+    # OpenCV is a quarter faster than Pillow.
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[reduction]
     rgb = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if rgb is None:

@@ -1,4 +1,4 @@
-"""All formats but JPEG, and the JPEG in CMYK, read by Pillow."""
+"""All formats but JPEG, and JPEG in CMYK, read by Pillow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import PIL.Image
 
-# Pillow imports all of its forty plugins when it is asked for one that is not loaded; these two are not by default.
+# Asked for a format that is not loaded, Pillow imports all of its forty plugins. By default these two are not loaded.
 from PIL import TiffImagePlugin, WebPImagePlugin  # noqa: F401
 from PIL.ImageFile import ImageFile
 
@@ -18,18 +18,18 @@ from detserve.errors import UnsupportedFormat
 from detserve.pictures import bombs
 from detserve.pictures.header import ORIENTATION, Header, header_of, orientation_of, swapped
 
-# Pillow's own limit is one for the whole process and warns before it refuses. `decode` compares the size in the header
-# with its own limit before it lets Pillow read a pixel.
+# Pillow's own limit holds for the whole process and warns before it refuses. `decode` compares the size in the header
+# with a limit of its own before it lets Pillow read a pixel.
 PIL.Image.MAX_IMAGE_PIXELS = None
 
 
 def open_picture(data: bytes | bytearray, name: str) -> tuple[ImageFile, Header]:
-    """The picture with its header read and its pixels not. A PNG's EXIF counts where it stands before the pixels."""
+    """The picture with only its header read, and that header. A PNG's EXIF counts if it comes before the pixels."""
     if name == "PNG":
         bombs.check_profiles(data)
     picture = open_with_pillow(_first_frame(data) if name == "GIF" else data, name)
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        # Pillow would turn a TIFF by its XMP too, but tells its size without.
+        # Pillow would also turn a TIFF by its XMP, but the size that it gives leaves the XMP out.
         picture.info.pop("xmp", None)
         tag = picture.tag_v2.get(ORIENTATION)
         return picture, header_of(name, picture.size, tag if isinstance(tag, int) and 1 <= tag <= 8 else 1)
@@ -39,16 +39,16 @@ def open_picture(data: bytes | bytearray, name: str) -> tuple[ImageFile, Header]
 
 def open_with_pillow(data: bytes | bytearray, name: str) -> ImageFile:
     """Pillow's picture of those bytes, its header read."""
-    # Pillow warns of odd files that it reads nevertheless. Set at each call and left so, as `warnings.catch_warnings`
-    # confuses the filters of threads that overlap.
+    # Pillow warns of odd files that it reads nevertheless. The filter is set at each call and not taken back, because
+    # `warnings.catch_warnings` confuses the filters of threads that overlap.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     return PIL.Image.open(BytesIO(data), formats=[name])
 
 
 def _first_frame(gif: bytes | bytearray) -> bytes | bytearray:
-    """A GIF of only the first frame and its transparent colour.
+    """The GIF with only its first frame and that frame's transparent colour.
 
-    While it reads the header Pillow fills a canvas for the frames to come, of a size that nobody has checked.
+    While it reads the header, Pillow fills a canvas for the later frames, of a size that nobody has checked.
     """
     start = at = 13 + (3 << (gif[10] & 7) + 1 if gif[10] & 0x80 else 0)
     control = b""
@@ -64,17 +64,20 @@ def _first_frame(gif: bytes | bytearray) -> bytes | bytearray:
 
 
 def bits_of(data: bytes | bytearray, picture: ImageFile) -> int:
-    """Bits of one stored sample, for the formats in which Pillow leaves something to do about them."""
+    """Bits of a stored sample of a TIFF or PNG. For other formats 8: Pillow needs no help with theirs."""
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         return int(picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0])
     return data[24] if picture.format == "PNG" else 8
 
 
 def read(picture: ImageFile, bits: int) -> Pixels:
-    """Decode a picture of any mode of Pillow's → uint8 [h, w, 3], alpha laid on white."""
+    """Decode a picture in any of Pillow's modes → uint8 [h, w, 3] RGB; what is transparent shows white.
+
+    bits: of a stored sample, see `bits_of`. Raises UnsupportedFormat for float, signed and 32-bit samples.
+    """
     if picture.mode in ("I", "F"):
         raise UnsupportedFormat("float, signed and 32-bit samples are not served: send 8 or 16 bits")
-    # The colour that stands for transparent; Pillow loses it for 2, 4 and 16 bits. A palette has an index instead.
+    # The colour that means transparent; Pillow does not apply it to 2, 4 and 16 bits. A palette has an index instead.
     key = None if picture.mode == "P" else picture.info.pop("transparency", None)
     if picture.mode.startswith("I;16"):
         return _read_grey16(picture, bits, key)
@@ -86,7 +89,7 @@ def read(picture: ImageFile, bits: int) -> Pixels:
     rgb: Pixels = np.array(picture.convert("RGB"))
     if key is not None:
         stored = np.broadcast_to(key, 3)
-        # Of 16 bits Pillow keeps the high 8, and 2 and 4 it stretches to the whole range; but not so the key.
+        # Pillow keeps the high 8 of 16 bits and stretches 2 and 4 bits to the whole range, but not those of the key.
         shown = tuple((stored >> 8 if bits == 16 else stored * 255 // (2**bits - 1)).tolist())
         rgb |= np.asarray(cv2.inRange(rgb, shown, shown), np.uint8)[..., np.newaxis]  # 255 where it is that colour
     return rgb
@@ -99,7 +102,7 @@ def _read_grey16(picture: ImageFile, bits: int, key: int | None) -> Pixels:
         isinstance(picture, TiffImagePlugin.TiffImageFile)
         and picture.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
     ):
-        grey = ~grey  # zero is white; Pillow turns only up to 8 bits round
+        grey = ~grey  # zero is white; Pillow inverts samples of up to 8 bits only
     if key is not None:
         grey[samples == key] = 255
     return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from detserve.errors import BadSpec, ServerFailed, SetupError
-from detserve.places import CONFIG_DIR, MODEL_STORE, RUN_DIR
+from detserve.places import CONFIG_DIR, MODEL_STORE, RUN_DIR, typed
 from detserve.serve.config import LOOPBACK, Settings
 from detserve.serve.frontend import ENDING, Frontend
 from detserve.serve.lineup import Lineup
@@ -65,7 +65,7 @@ def _lineup(options: argparse.Namespace) -> Lineup:
     store: Path = options.model_store
     models = dict(options.models or sorted((archive.stem, None) for archive in store.glob("*.mar")))
     if not models:
-        raise ServerFailed(f"no archive in {store}: python repack.py fd1 makes {store / 'fd1.mar'}")
+        raise ServerFailed(f"no archive in {store}: {typed('pack')} fd1 makes {store / 'fd1.mar'}")
     if len(models) < len(options.models):
         raise BadSpec(f"a model is named twice: {' '.join(name for name, _ in options.models)}")
     lineup = Lineup(options.tolerate_broken)

@@ -34,9 +34,9 @@ class Settings:
 
     address: IPv4 address of inference, REST and gRPC; metrics_address: of the metrics, which need no token; management
     stays on loopback. token_auth: None asks for tokens on every address but loopback; token_minutes: how long one is
-    good for. model_store: folder of the archives; run_dir: logs,
-    keys, effective configuration and unpacked archives. preload: models that TorchServe loads at its start, with the
-    API that registers and removes models off; None leaves it on. Raises BadSpec for what cannot be served on.
+    good for. model_store: folder of the archives; run_dir: logs, keys, effective configuration and unpacked archives.
+    preload: models that TorchServe loads at its start, with the API that registers and removes models off; None leaves
+    that API on. Raises BadSpec for an address, port, duration or folder that a server cannot have.
     """
 
     model_store: Path
@@ -75,7 +75,7 @@ class Settings:
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
-        """All ports of the server. Who can reach a management port can run code: it never leaves loopback."""
+        """All ports of the server. Whoever reaches a management port can run code, so those stay on loopback."""
         return (
             Listener("--port", self.address, self.port),
             Listener("--management-port", LOOPBACK, self.management_port),
@@ -106,9 +106,9 @@ class Settings:
 
 
 def write(settings: Settings) -> Path:
-    """Write the effective configuration, config/config.properties and these settings, into the run directory.
+    """Write the effective configuration into the run directory → its path.
 
-    → its path. Raises BadSpec when the template cannot be read.
+    It is config/config.properties with these settings. Raises BadSpec when that template cannot be read.
     """
     properties = template(settings.config_dir) | _properties(settings)
     if settings.preload is not None:
@@ -149,14 +149,14 @@ def _properties(settings: Settings) -> dict[str, str]:
 
 
 def _snapshot(models: Mapping[str, Registration], properties: Mapping[str, str]) -> str:
-    """TorchServe's JSON of models to restore. Of its two ways to load at the start the one that takes a delay of 0."""
+    """TorchServe's JSON of models to restore: of its two ways to load at the start, the one that takes a delay of 0."""
     # The version is a label here: what counts stands in the archive.
     entries = {name: {"1.0": model_state(name, m, m.worker_count, properties)} for name, m in models.items()}
     return json.dumps({"name": "serve", "modelCount": len(entries), "models": entries})
 
 
 def model_state(name: str, serving: Registration, workers: int, properties: Mapping[str, str]) -> dict[str, Any]:
-    """What such a JSON says of the one version of a model. properties: those of every server, for the timeouts."""
+    """The entry of a model's one version in TorchServe's JSON. properties: those of every server, for the timeouts."""
     return {
         "defaultVersion": True,
         "marName": f"{name}.mar",
@@ -170,6 +170,6 @@ def model_state(name: str, serving: Registration, workers: int, properties: Mapp
 
 
 def _escape(value: str) -> str:
-    """Java reads properties as Latin-1 in which a backslash escapes: all but plain ASCII goes as \\uXXXX."""
+    """Java reads properties as Latin-1 where a backslash escapes: all but printable ASCII is written as \\uXXXX."""
     units = struct.iter_unpack(">H", value.replace("\\", "\\\\").encode("utf-16-be"))
     return "".join(chr(unit) if 32 <= unit < 127 else f"\\u{unit:04x}" for (unit,) in units)

@@ -1,11 +1,11 @@
-"""Drain: TorchServe is brought to where it can be ended without the loss of a request that it has taken.
+"""Drain: let TorchServe finish the requests that it has accepted, so that it can be ended without losing one.
 
-On SIGTERM TorchServe closes every connection at once, with what waits and what is being worked on. So before that:
+On SIGTERM TorchServe closes every connection at once, even those whose requests wait or are being worked on. So before:
 
-1. Each model is told `min_worker=0` with a `max_worker` that lets its workers be: TorchServe forgets them without
-   ending them. They go on with the queue, while any later request is answered 503 and its connection closed.
-2. When the queues are empty and the thread of every worker waits for work, all that was taken has been answered.
-3. No connection is accepted any more; who had one is answered, or is idle, or slower than a moment.
+1. Each model is given `min_worker=0` and a `max_worker` above its number of workers: TorchServe forgets the workers
+   without ending them. They go on with the queue. A later request is answered 503, and its connection is closed.
+2. When the queues are empty and the thread of every worker waits for work, every accepted request has been answered.
+3. No more connections are accepted. Those that are open get a moment to end.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from detserve.serve.output import Output, busy_workers
 
 _LOOK = 0.05
 _DOORWAY = 1.0
-"""Seconds for requests that are still on their way in when no more connections are accepted."""
+"""Seconds for requests that are still arriving when no more connections are accepted."""
 
 
 def drain(settings: Settings, java: int, output: Output, timeout: float) -> None:
-    """Let a running server answer what it has taken, and take no more.
+    """Let a running server answer the requests that it has accepted, and accept no more.
 
     java: its pid; timeout: seconds that the answers may take.
     """
@@ -53,7 +53,7 @@ def _busy(output: Output, deadline: float) -> bool:
 
 
 def _accept_no_more(pid: int) -> None:
-    """Let Java open no more files: TorchServe has no way to stop accepting but the one that closes what it accepted."""
+    """Let Java open no more files. TorchServe itself can stop accepting only by closing what it has accepted."""
     with suppress(ProcessLookupError):
         _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, hard))

@@ -1,4 +1,4 @@
-"""Frontend: TorchServe's Java process and all that it starts, from free ports to no process left."""
+"""Frontend: TorchServe's Java process and all processes that it starts, from the check of the ports to their end."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from typing import IO, NoReturn, Self
 import psutil
 
 from detserve.errors import ServerFailed
+from detserve.places import installing
 from detserve.serve.config import Listener, Settings, template, write
 from detserve.serve.drain import drain
 from detserve.serve.java import find_java
@@ -38,8 +39,8 @@ _OVERRIDES = ("TS_CONFIG_FILE", "TS_MODEL_SERVER_HOME", "LOG_LOCATION", "METRICS
 class Frontend:
     """The running server; `with Frontend(settings) as frontend:` starts it and stops it.
 
-    Java runs in a process group of its own, which the Python workers inherit: Ctrl-C reaches the starter
-    alone, and whatever is left of the group can be ended as one.
+    Java runs in a process group of its own, which the Python workers inherit. So Ctrl-C reaches only the process that
+    started it, and whatever is left of the group can be ended at once.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -59,7 +60,7 @@ class Frontend:
     def start(self) -> None:
         """Start Java and return once all five ports listen.
 
-        Raises ServerFailed: a port is taken, no Java, no TorchServe, or the cause for which Java ended.
+        Raises ServerFailed when a port is taken, Java or TorchServe is missing, or Java ends, with the cause.
         """
         settings = self.settings
         check_ports(settings.listeners)
@@ -92,9 +93,9 @@ class Frontend:
             raise
 
     def wait(self) -> NoReturn:
-        """Pass on what TorchServe prints, until it ends. Raises ServerFailed then.
+        """Pass on what TorchServe prints until it ends, and raise ServerFailed then.
 
-        Where an exception ends the wait, `stop` answers the requests that were taken first.
+        When an exception ends the wait, `stop` first lets the accepted requests be answered.
         """
         assert self._process, "wait() needs a started server"
         assert self._output
@@ -103,9 +104,9 @@ class Frontend:
         raise ServerFailed(f"TorchServe ended by itself, {status}; see {self.settings.logs / 'ts_log.log'}")
 
     def stop(self) -> None:
-        """End Java and every worker: asked first, killed where that does not help within 15 s.
+        """End Java and every worker: ask them first, kill them if they have not ended after 15 s.
 
-        A server that was waited for is drained before, within 15 s: see `drain`.
+        If `wait` was called, the server is drained before, for 15 s at most: see `drain`.
         """
         process, self._process = self._process, None
         try:
@@ -137,7 +138,7 @@ class Frontend:
 
 
 def check_ports(listeners: Iterable[Listener]) -> None:
-    """Raises ServerFailed for a port that cannot be listened on: which, the option that sets it, who has it."""
+    """Raise ServerFailed for a port that cannot be listened on, naming its option and the process that has it."""
     for option, address, port in listeners:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as TorchServe does
@@ -159,7 +160,7 @@ def _holder(port: int) -> str:
 
 
 def _lock(run_dir: Path) -> IO[str]:
-    """An open file that no other server can lock: two in one folder would empty each other's."""
+    """An open, locked file. Two servers in one run directory would delete each other's files."""
     run_dir.mkdir(parents=True, exist_ok=True)
     lock = (run_dir / "lock").open("w")
     try:
@@ -174,7 +175,7 @@ def _server_home() -> Path:
     """The folder that holds the package `ts`, found without importing it, which would import torch."""
     package = find_spec("ts")
     if package is None or package.origin is None:
-        raise ServerFailed("TorchServe is not installed in this Python: pip install torchserve==0.12.0")
+        raise ServerFailed(f"TorchServe is not installed in this Python: {installing('serve')}")
     return Path(package.origin).parents[1]
 
 
@@ -203,7 +204,7 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Signals that end the server have their effect when the block is left."""
+    """Hold back the signals that end a server until the block is left."""
     if threading.current_thread() is not threading.main_thread():  # the only one that handles signals
         yield
         return

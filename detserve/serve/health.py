@@ -1,4 +1,4 @@
-"""Health: which models a server is to serve, written down in its run directory, and whether it serves them."""
+"""Health: whether a server serves all the models that it should. Their names are in a file in its run directory."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ FILE = "models.json"
 
 @dataclass(frozen=True)
 class Roster:
-    """What a server is to serve. management: URL of its API; broken: the models that are left out, and why."""
+    """What a server should serve. management: URL of its API; broken: name of a model that is left out → why."""
 
     management: str
     models: tuple[str, ...]
     broken: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, run_dir: Path) -> None:
-        """Write it into the run directory, whole at once."""
+        """Write it into the run directory: whole, or not at all."""
         part = run_dir / f"{FILE}.part"
         part.write_text(json.dumps(asdict(self)), "utf-8")
         part.replace(run_dir / FILE)
 
     @classmethod
     def read(cls, run_dir: Path) -> Self:
-        """That of the server which runs in that folder. Raises ServerFailed where none has got that far."""
+        """The roster of the server in that folder. Raises ServerFailed when no server has written one yet."""
         try:
             return cls(**json.loads((run_dir / FILE).read_text("utf-8")))
         except FileNotFoundError:
@@ -39,14 +39,14 @@ class Roster:
 
 @dataclass(frozen=True)
 class Health:
-    """Whether every model that is to be served has all of its workers ready, and a line on each."""
+    """healthy: whether every model on the roster has all of its workers ready; lines: one on each model."""
 
     healthy: bool
     lines: tuple[str, ...]
 
 
 def check(run_dir: Path) -> Health:
-    """Ask the server that runs in that folder. A model that was left out is told, and does no harm to the health."""
+    """Ask the server that runs in that folder. A model that was left out has a line, but does not count."""
     try:
         roster = Roster.read(run_dir)
     except ServerFailed as error:

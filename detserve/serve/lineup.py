@@ -1,4 +1,4 @@
-"""Lineup: the models that a server is to serve, from an archive of the store to READY workers."""
+"""Lineup: the models that a server should serve, from an archive of the store to READY workers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from zipfile import is_zipfile
 
 from detserve.archives.checksums import check_sum
 from detserve.errors import BadArchive, ServerFailed, SetupError
+from detserve.places import packing, typed
 from detserve.serve.health import Roster
 from detserve.serve.management import Management
 from detserve.serve.model_config import ModelConfig, Registration
 
 
 class Lineup:
-    """models: name → how it is served; broken: name → why it is left out.
+    """The models of one server. models: name → how it is served; broken: name → why it is left out.
 
-    tolerant: a model that fails is left out and told on stderr, as long as there is another; else its error is raised.
+    tolerant: a model that fails is left out and named on stderr, as long as another is left; else its error is raised.
     """
 
     def __init__(self, tolerant: bool = False) -> None:
@@ -28,29 +29,29 @@ class Lineup:
         self._tolerant = tolerant
 
     def add(self, archive: Path, config_dir: Path, changes: Mapping[str, int]) -> None:
-        """Take NAME.mar in, served as config/NAME.yaml says but for these changes.
+        """Add NAME.mar, to be served as config/NAME.yaml says, with these changes.
 
-        Raises ServerFailed where there is no such file, BadArchive for one that is none or was changed,
-        BadSpec for a faulty YAML.
+        Raises ServerFailed when there is no such file, BadArchive when it is no archive or was changed, BadSpec for a
+        faulty YAML.
         """
         name = archive.stem
         with self._guard(name):
             if not archive.is_file():
-                raise ServerFailed(f"no {archive}: make model_store/{name}.mar, or python repack.py {name}")
+                raise ServerFailed(f"no {archive}: {packing(name)}")
             if not is_zipfile(archive):  # TorchServe would take it, and look for a handler in an empty folder
-                raise BadArchive(f"{archive} is no archive: python repack.py {name} makes it anew")
+                raise BadArchive(f"{archive} is no archive: {typed('pack')} {name} makes it anew")
             check_sum(archive)
             self.models[name] = replace(ModelConfig.load(config_dir, name).serve, **changes)
 
     def check(self) -> None:
-        """Raises ServerFailed when no model is left to serve."""
+        """Raise ServerFailed when no model is left to serve."""
         if not self.models:
             raise ServerFailed(f"none of the models can be served: {', '.join(self.broken)}; the lines above say why")
 
     def start(self, management: Management, registered: bool) -> dict[str, int]:
         """Register the models, unless TorchServe has loaded them by itself → name: number of READY workers.
 
-        What is to be served is written down for `health.check`. Raises ServerFailed when a model does not load.
+        Writes the roster for `health.check`. Raises ServerFailed when a model does not load.
         """
         if not registered:
             for name, serving in list(self.models.items()):

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import requests
 
 from detserve.errors import ServerFailed
+from detserve.places import typed
 from detserve.serve.model_config import Registration
 
 _MOST_WORKERS = 10_000
@@ -28,7 +29,7 @@ Kind = Literal["inference", "management"]
 
 
 def read_key(run_dir: Path, kind: Kind) -> str | None:
-    """The current token of the server that runs in that folder; None when it asks for none."""
+    """The current token of the server that runs in that folder; None when it asks for no tokens."""
     keys = _keys(run_dir)
     return str(keys[kind]["key"]) if keys else None
 
@@ -43,7 +44,7 @@ def _keys(run_dir: Path) -> Any:
 class Management:
     """The management API of a server.
 
-    run_dir: its folder, for its keys and for what its workers print; timeout: seconds for one answer.
+    run_dir: the server's folder, for its keys and its workers' logs; timeout: seconds for one answer.
     """
 
     def __init__(self, url: str, run_dir: Path, timeout: float = 300.0) -> None:
@@ -73,7 +74,7 @@ class Management:
                 raise
             raise ServerFailed(
                 f"TorchServe cannot unpack {archive}: it is damaged, or the disk is full; "
-                f"python repack.py {name} makes it anew"
+                f"{typed('pack')} {name} makes it anew"
             ) from error
 
     def unregister(self, name: str) -> None:
@@ -83,14 +84,14 @@ class Management:
     def describe(self, name: str, version: str = "") -> Mapping[str, Any]:
         """What TorchServe says of one version of a model, its default one if none is named.
 
-        `minWorkers` is how many workers it is to have, `workers` those that it has, with a `status` each. Raises
+        `minWorkers` is how many workers it should have, `workers` those that it has, each with a `status`. Raises
         ServerFailed when there is no such model.
         """
         (model,) = self._call("GET", f"/models/{quote(name, safe='')}/{quote(version, safe='')}".rstrip("/"))
         return cast("Mapping[str, Any]", model)
 
     def key(self, kind: Kind) -> str | None:
-        """The token of that kind, a new one where it has expired; None when the server asks for none."""
+        """The token of that kind, renewed if it has expired; None when the server asks for no tokens."""
         keys = _keys(self.run_dir)
         if keys is None:
             return None
@@ -100,15 +101,14 @@ class Management:
         return str(keys[kind]["key"])
 
     def set_default(self, name: str, version: str) -> None:
-        """Let requests that name no version go to this one."""
+        """Make this the version that answers requests which name none."""
         self._call("PUT", f"/models/{quote(name, safe='')}/{quote(version, safe='')}/set-default")
 
     def wait_ready(self, name: str, version: str = "", timeout: float = 300.0) -> int:
-        """Wait until all workers of a model, of its default version if none is named, are READY → how many.
+        """Wait until all workers of a model are READY → how many. Its default version if none is named.
 
-        timeout: seconds.
-
-        Raises ServerFailed as soon as one of them dies while loading, with the cause in one line.
+        timeout: seconds. Raises ServerFailed when they are over, or as soon as a worker dies while loading, with the
+        cause in one line.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -135,10 +135,11 @@ class Management:
         return [default, *others]
 
     def retire(self, name: str, version: str, timeout: float = 150.0) -> None:
-        """Remove a version that is not the default, once every request that it was given is answered.
+        """Remove a version that is not the default, once it has answered every request that it was given.
 
-        TorchServe's DELETE ends the workers at once: what they work on and what waits before them is never answered.
-        Raises ServerFailed when the version is the default, or not done after so many seconds; then it stays.
+        TorchServe's DELETE ends the workers at once: the requests that they work on and those in their queue are never
+        answered. timeout: seconds. Raises ServerFailed when there is no such version, when it is the default, or when
+        it is not done in time; then it stays.
         """
         versions = {each["modelVersion"]: each for each in self.versions(name)}
         if version == next(iter(versions)):
@@ -149,14 +150,14 @@ class Management:
         self._call("DELETE", f"/models/{quote(name, safe='')}/{quote(version, safe='')}")
 
     def _wait_idle(self, name: str, version: str, timeout: float) -> None:
-        """Wait until all workers of a version have answered a question that was put after every request.
+        """Wait until every worker of a version has answered a question that was sent after all its requests.
 
-        Its questions stand in the same queue as the requests, first in, first out; and a worker takes the next thing
-        from it when it has answered the one before. So a worker that answers holds nothing that came earlier.
+        The questions go into the same queue as the requests, first in, first out, and a worker takes the next item only
+        when it has answered the one before. So a worker that answers has nothing left that came earlier.
         """
         place = f"/models/{quote(name, safe='')}/{quote(version, safe='')}"
         deadline = time.monotonic() + timeout
-        time.sleep(0.5)  # a request may just have looked up the version, and not stand in its queue yet
+        time.sleep(0.5)  # a request may have looked up the version just now, and not be in its queue yet
         idle: set[int] = set()
         while True:
             (model,) = self._call("GET", place)
@@ -175,14 +176,14 @@ class Management:
                 ) from error
 
     def close(self) -> float:
-        """Let every later request be refused with 503, while the workers go on with those that wait.
+        """Refuse every later request with 503, while the workers go on with those that wait.
 
-        → the longest delay of a batch, in seconds.
+        → the longest time, in seconds, that a worker waits to fill a batch.
         """
         models = self._models()
         for model in models:
             path = f"/models/{quote(model['modelName'], safe='')}/{quote(model['modelVersion'], safe='')}"
-            # With no least number TorchServe forgets the workers; it would end those beyond the greatest.
+            # With a minimum of 0 TorchServe forgets the workers. It would end those above the maximum.
             self._call("PUT", path, {"min_worker": 0, "max_worker": _MOST_WORKERS})
         return max((model["maxBatchDelay"] / 1000 for model in models), default=0.0)
 
@@ -227,8 +228,8 @@ class Management:
     def _cause(self, name: str, version: str) -> str | None:
         """Why a worker died while loading; None when none died, or it is not known yet.
 
-        The API tells a dead worker from a loading one by nothing. Python says so where it can; where it was
-        killed, Java's thread of that worker warns, which it does for nothing else while loading.
+        The API does not tell a dead worker from one that loads. A dying worker says so itself if it can. If it was
+        killed, Java's thread for that worker logs a warning, which it does for nothing else while loading.
         """
         printed: dict[str, list[str]] = defaultdict(list)
         for thread, _, line in self._log("model_log.log", name, version):
@@ -246,7 +247,7 @@ class Management:
         return f"it left no exception (killed, or out of memory?){''.join(errors[:1])}"
 
     def _log(self, file: str, name: str, version: str) -> Iterator[tuple[str, str, str]]:
-        """(thread, level, message) of the lines of a model's workers since it was registered."""
+        """(thread, level, message) of each line that a model's workers logged since it was registered."""
         worker = re.compile(rf"(\S+)Z \[(\w+) *\] (W-\d+-{re.escape(f'{name}_{version}')}(?:-std\w+)?) \S+ - (.*)")
         since = self._registered.get(name, "")
         try:

@@ -1,4 +1,4 @@
-"""ModelConfig: config/NAME.yaml, how one model is packed and how it is served."""
+"""ModelConfig: config/NAME.yaml, which says how one model is packed and how it is served."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ PACK_KEYS = (
 class Registration:
     """The section `serve`: how a model is registered.
 
-    workers: processes, 0 for one a core; batch_size: most pictures a worker is given at once; max_batch_delay: most
-    milliseconds that the first of a batch waits for others. Raises BadSpec for anything but such whole numbers.
+    workers: processes, 0 for one per core; batch_size: the most pictures that a worker is given at once;
+    max_batch_delay: the most milliseconds that the first picture of a batch waits for others. Raises BadSpec for
+    anything but whole numbers in their range.
 
-    With a delay of 0 a worker takes what is waiting, two at most, whatever the batch size. That is the default: it
-    costs nothing where nobody waits, and hands two pictures over at once where somebody does.
+    With a delay of 0 a worker takes what is waiting, two pictures at most, whatever the batch size. That is the
+    default: a picture never waits for others, and where several wait, two are handed over at once.
     """
 
     workers: int = 0
@@ -48,7 +49,7 @@ class Registration:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """One model's YAML; pack: options of repack.py by name."""
+    """One model's YAML. serve: how it is registered; pack: option of repack.py → value."""
 
     serve: Registration = Registration()
     pack: Mapping[str, Any] = field(default_factory=dict)
@@ -70,7 +71,7 @@ class ModelConfig:
 
 
 def _section(section: Any, known: list[str] | tuple[str, ...]) -> dict[str, Any]:
-    """A section as a dict with none but known keys; an absent one is empty."""
+    """A section as a dict, empty where it is absent. Raises BadSpec for unknown keys."""
     if section is None:
         return {}
     if not isinstance(section, dict):

@@ -1,4 +1,4 @@
-"""Output: what TorchServe's Java prints, read in a thread as it comes."""
+"""Output: what TorchServe's Java process prints, read by a thread line by line."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections import deque
 
 _STARTED = "Model server started."
 _DUMP_BEGINS, _DUMP_ENDS = "Full thread dump", "JNI global ref"
-# A line with the name, and indented ones. What other threads log meanwhile may stand between two of them.
+# A line with the thread's name, then indented lines. Lines that were logged meanwhile may stand between two threads.
 _THREAD = re.compile(r'^"([^"]+)".*\n((?:[ \t].*\n)*)', re.MULTILINE)
 
 
 class Output:
-    """The lines that this Java prints. echo: whether they are passed on to stderr."""
+    """The lines that a Java process prints. echo: whether they are passed on to stderr."""
 
     def __init__(self, java: subprocess.Popen[str]) -> None:
         self.echo = False
@@ -42,7 +42,7 @@ class Output:
         return "".join(inner or outer or lines[-1:]).removeprefix("Caused by: ")
 
     def thread_dump(self, timeout: float) -> str | None:
-        """What each of Java's threads is at, a paragraph each; None if Java does not tell within so many seconds."""
+        """The stacks of Java's threads, a paragraph each. timeout: seconds, after which the answer is None."""
         self._dumped.clear()
         self._java.send_signal(signal.SIGQUIT)
         return "".join(self._dump) if self._dumped.wait(timeout) else None
@@ -70,7 +70,7 @@ class Output:
 
 
 def busy_workers(dump: str) -> list[str]:
-    """The names of the threads that look after a worker and do not wait for work, in a thread dump of TorchServe."""
+    """From a thread dump of TorchServe, the names of the threads that serve a worker and do not wait for work."""
     return [
         name
         for name, stack in _THREAD.findall(dump)

@@ -1,4 +1,4 @@
-"""The versions of a served model: `python -m detserve.serve.versions fd1 [--default 2.0] [--retire 1.0]`."""
+"""The versions of a served model: `detserve versions fd1 [--default 2.0] [--retire 1.0]`."""
 
 from __future__ import annotations
 

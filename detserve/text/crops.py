@@ -1,4 +1,4 @@
-"""Crops: a quad of a picture → an upright picture of its text for a recogniser, and what it finds there → quads."""
+"""Crops: a quad of a picture → an upright crop of its text for a recogniser; spans of that text → quads."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import numpy as np
 from detserve.core.detections import Floats, Pixels
 
 TALL = 1.5
-"""A crop of this height to width or more is taken for text that runs downwards."""
+"""A crop whose height is at least this many times its width is taken for text that runs downwards."""
 MARGIN = 3
-"""Pixels round a quad that cubic interpolation may look at."""
+"""Pixels around a quad that cubic interpolation may read."""
 
 
 def crop(rgb: Pixels, quad: Floats) -> tuple[Pixels, Floats]:
-    """The text inside a quad, upright, uint8 [h, w, 3], and the quad with its corners as they lie in that crop.
+    """The text inside a quad, upright, uint8 [h, w, 3], and the quad with its corners in the order of that crop.
 
-    rgb: uint8 [H, W, 3]; quad: float32 [4, 2] in its pixels, clockwise from the top left; it may reach beyond the
-    picture, whose border is repeated there.
+    rgb: uint8 [H, W, 3]; quad: float32 [4, 2] in its pixels, clockwise from the top left. Where the quad reaches beyond
+    the picture, the border is repeated.
 
-    As PP-OCR: the crop is as wide and as high as the longest opposite sides; cubic; one that is at least 1.5 times as
-    high as wide is turned by 90° counter-clockwise. Then its top left corner is the quad's top right, and so on: the
-    quad that is returned starts there, clockwise still.
+    As in PP-OCR, the crop is as wide and as high as the longer of the opposite sides, with cubic interpolation. A crop
+    that is at least 1.5 times as high as wide is turned by 90° counter-clockwise. Its top left corner is then the
+    quad's top right: the quad that is returned starts there and is still clockwise.
     """
     sides = np.linalg.norm(np.roll(quad, -1, axis=0) - quad, axis=1)
     width, height = max(1, int(sides[::2].max())), max(1, int(sides[1::2].max()))
-    # Only what lies around the quad: OpenCV warps no picture of more than 32766 pixels a side.
+    # Warp only the part around the quad: OpenCV warps no picture with a side of more than 32766 pixels.
     limit = np.array(rgb.shape[1::-1])
     left, top = np.clip(np.floor(quad.min(axis=0)).astype(int) - MARGIN, 0, limit - 1)
     right, bottom = np.clip(np.ceil(quad.max(axis=0)).astype(int) + MARGIN, (left, top), limit) + 1
@@ -42,11 +42,11 @@ def crop(rgb: Pixels, quad: Floats) -> tuple[Pixels, Floats]:
 
 
 def fit(text: Pixels, height: int, width: int, fill: int) -> tuple[Pixels, int]:
-    """A crop on the input of a recogniser: uint8 [h, w, 3] → uint8 [height, width, 3], and how wide the crop is on it.
+    """A crop on the input of a recogniser: uint8 [h, w, 3] → uint8 [height, width, 3], and the crop's width on it.
 
-    Bilinear, scaled to the whole height with its aspect kept, or to the whole width when it is longer than that; the
-    rest to the right gets the value `fill`. PP-OCR fills with 0 after its (x - 127.5) / 127.5: 127 and 128 are as
-    near as pixels come.
+    The crop is scaled, bilinear, to the whole height with its aspect ratio kept; one that would be longer than `width`
+    is squeezed to it. The rest, at the right, gets the value `fill`. PP-OCR pads with 0 after (x - 127.5) / 127.5:
+    the pixel values 127 and 128 come nearest to that.
     """
     inner = min(width, math.ceil(height * (text.shape[1] / text.shape[0])))
     canvas = np.full((height, width, 3), fill, np.uint8)

@@ -1,4 +1,4 @@
-"""CTC: the steps of a recogniser → text. Greedy decode (Graves et al., 2006), and where in a line its words are."""
+"""CTC: the steps of a recogniser → text. Greedy decode (Graves et al., 2006), and where in a line each word is."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ BLANK = 0
 class Line:
     """What a recogniser read in one picture of a line.
 
-    characters: entries of its alphabet; confidence: from 0 to 1; for each character its probability, float32 [k], and
-    its span, integers [k, 2]: the first step that says it and the one after the last.
+    characters: k entries of its alphabet; confidence: of the whole line, from 0 to 1; probabilities: float32 [k], of
+    each character; spans: integers [k, 2], the first step of each character and the one after its last.
     """
 
     characters: tuple[str, ...]
@@ -53,11 +53,11 @@ def decode(
 ) -> list[Line]:
     """The most probable class of each step, repeats and blanks left out → one Line for each picture of the batch.
 
-    steps: float32 [n, t, classes], logits or else probabilities; class 0 is the blank, class k `alphabet[k - 1]`.
-    confidence: "mean" of the probabilities of the characters, 0 without any (PP-OCR), or the "product" of the
-    highest probability of every step, blanks included (deep-text-recognition-benchmark).
+    steps: float32 [n, t, classes]; class 0 is the blank, class k is `alphabet[k - 1]`. logits: whether the steps are
+    logits, and not probabilities. confidence: "mean" of the probabilities of the characters, 0 without any (PP-OCR),
+    or the "product" of the highest probability of every step, blanks included (deep-text-recognition-benchmark).
 
-    Raises ValueError when the classes are not the alphabet and the blank.
+    Raises ValueError when there are not as many classes as the alphabet and the blank.
     """
     if steps.shape[2] != len(alphabet) + 1:
         raise ValueError(f"{steps.shape[2]} classes do not fit an alphabet of {len(alphabet)} and the blank")
@@ -71,17 +71,17 @@ def decode(
 def lines(
     classes: NDArray[np.intp], highest: Floats, alphabet: Sequence[str], confidence: Literal["mean", "product"]
 ) -> list[Line]:
-    """As `decode`, of the best class of each step, integers [n, t], and its probability, float32 [n, t]."""
+    """As `decode`, from the best class of each step, integers [n, t], and its probability, float32 [n, t]."""
     return [_line(*pair, alphabet, confidence) for pair in zip(classes, highest, strict=True)]
 
 
 def words(line: Line, steps: float) -> list[Word]:
     """The words of a line, cut at its white space.
 
-    steps: how many steps the line's picture covers, a part of all when it was padded: t * width / padded width.
+    steps: how many of the t steps lie on the line, not on its padding: t * width / padded width.
 
-    CTC says a character somewhere near its middle, not where it begins or ends. So a character reaches half way to
-    its neighbours, the first and the last to the ends of the line; words and white space cover the line together.
+    CTC gives a character somewhere near its middle, not where it begins or ends. So a character is taken to reach half
+    way to its neighbours, and the first and the last one to the ends of the line.
     """
     middles = line.spans.mean(axis=1)
     cuts = np.clip(np.concatenate([[0], (middles[1:] + middles[:-1]) / 2 / steps, [1]]), 0, 1)
@@ -91,8 +91,8 @@ def words(line: Line, steps: float) -> list[Word]:
             inside = list(group)
             first, after = inside[0], inside[-1] + 1
             text = "".join(line.characters[first:after])
-            sureness = float(line.probabilities[first:after].mean())
-            found.append(Word(text, sureness, float(cuts[first]), float(cuts[after])))
+            confidence = float(line.probabilities[first:after].mean())
+            found.append(Word(text, confidence, float(cuts[first]), float(cuts[after])))
     return found
 
 
@@ -108,7 +108,7 @@ def _line(
     firsts = spans[:, 0]
     probabilities = highest[firsts].astype(np.float32)
     if confidence == "product":
-        sureness = float(np.prod(highest, dtype=np.float64))
+        score = float(np.prod(highest, dtype=np.float64))
     else:
-        sureness = float(probabilities.mean()) if len(probabilities) else 0.0
-    return Line(tuple(alphabet[k - 1] for k in classes[firsts]), sureness, probabilities, spans)
+        score = float(probabilities.mean()) if len(probabilities) else 0.0
+    return Line(tuple(alphabet[k - 1] for k in classes[firsts]), score, probabilities, spans)

@@ -43,6 +43,7 @@ def lines(quads: Floats, step: float | None = None) -> list[NDArray[np.intp]]:
 def reading_order(quads: Floats, step: float | None = None) -> NDArray[np.intp]:
     """The indices of the quads in reading order: those of `lines`, one line after the other.
 
-    Index everything that belongs to the quads with it, scores included (the reference leaves those behind).
+    Index everything that belongs to the quads with these, scores included (the reference code leaves those as they
+    were).
     """
     return np.concatenate([np.empty(0, np.intp), *lines(quads, step)])

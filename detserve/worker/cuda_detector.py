@@ -1,7 +1,7 @@
-"""CudaDetector: all between the decoded picture and its detections on the GPU, recorded as one CUDA graph a batch size.
+"""CudaDetector: everything from the decoded picture to its detections on the GPU, by one CUDA graph per batch size.
 
-Pictures go up as bytes and are letterboxed there; normalisation, network, decode and suppression follow without the
-processor, and one copy brings the candidates of the whole batch back.
+Pictures are uploaded as bytes and letterboxed there. The graph is normalisation, network, decode and suppression, which
+need nothing from the processor; one copy brings the candidates of the whole batch back.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WARM_UP = 3
 class CudaDetector:
     """A detector with a head in PyTorch, on an engine of PyTorch's tensors.
 
-    Works on the processor too, without graphs, which is how it is compared with `HostDetector` where there is no GPU.
+    It works on the processor too, without graphs. So it can be compared with `HostDetector` where there is no GPU.
     """
 
     def __init__(self, engine: TorchEngine, head: nn.Module) -> None:
@@ -53,7 +53,10 @@ class CudaDetector:
             apply(letterbox, torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device), canvas, self.spec.fill)
 
     def infer(self, canvases: Tensor, options: Sequence[Options]) -> Floats:
-        """Everything that the GPU does → a row a candidate, float32 [n, k, 6 + 2 points]: box, score, fate, points."""
+        """Everything that the GPU does → float32 [n, k, 6 + 2 points], for each candidate box, score, fate, points.
+
+        fate: see `suppress`.
+        """
         thresholds = torch.tensor([(o.conf_threshold, o.iou_threshold) for o in options], dtype=torch.float32).to(
             self.device
         )
@@ -65,7 +68,7 @@ class CudaDetector:
         return np.concatenate(parts)
 
     def _run(self, pixels: Tensor, thresholds: Tensor) -> Floats:
-        """At most `chunk` pictures, filled up to the next size that there is a graph of."""
+        """At most `chunk` pictures, padded to the next batch size that has a graph."""
         n = len(pixels)
         size = next(size for size in self.steps if size >= n)
         if size > n:
@@ -75,7 +78,7 @@ class CudaDetector:
         return rows
 
     def found(self, raw: Floats, options: Sequence[Options]) -> list[Detections]:
-        """The candidates that stay, and suppression here for a picture that the GPU left open."""
+        """The candidates that are kept. Where the GPU left a picture open, it is suppressed here."""
         return [_detections(rows, picture.iou_threshold) for rows, picture in zip(raw, options, strict=True)]
 
     def maps(self, canvases: Tensor, raw: Floats) -> dict[str, Floats]:
@@ -84,12 +87,12 @@ class CudaDetector:
 
 
 def batch_sizes(most: int) -> list[int]:
-    """The sizes that graphs are recorded for: the powers of two below the largest batch, and that."""
+    """The sizes that graphs are recorded for: the powers of two below the largest batch, and the largest itself."""
     return [1 << i for i in range(most.bit_length()) if 1 << i < most] + [most]
 
 
 def apply(letterbox: Letterbox, rgb: Tensor, out: Tensor, fill: int) -> None:
-    """`Letterbox.apply` on tensors: uint8 [h, w, 3] onto uint8 [H, W, 3], bilinear, within one step of grey of it."""
+    """`Letterbox.apply` on tensors: uint8 [h, w, 3] onto uint8 [H, W, 3], bilinear, the same within one grey level."""
     width, height = letterbox.inner
     out.fill_(fill)
     inside = out[letterbox.top : letterbox.top + height, letterbox.left : letterbox.left + width]
@@ -114,7 +117,7 @@ class _Step:
 
 
 class _Graph:
-    """A step recorded for one batch size: its inputs and its result stay where they are, a run is one launch."""
+    """A step recorded for one batch size. Its inputs and its result keep their addresses, and a run is one launch."""
 
     def __init__(self, step: _Step, pixels: Tensor) -> None:
         self.pixels = pixels
@@ -138,7 +141,7 @@ class _Graph:
 
 
 def _detections(rows: Floats, iou: float) -> Detections:
-    """The rows of one picture that stay. Where the GPU left any open, it left open all above the threshold."""
+    """The rows of one picture that are kept. Where the GPU left one open, it left open all above the threshold."""
     fate = rows[:, 5]
     undecided = bool((fate == OPEN).any())
     rows = rows[fate == (OPEN if undecided else KEPT)]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 ROUNDS = 8
-"""How long a chain of boxes that suppress one another is followed on the GPU."""
+"""The longest chain of boxes that suppress one another that is followed on the GPU."""
 KEPT, DROPPED, OPEN = 1.0, 0.0, -1.0
 """What `suppress` says of a box. All valid ones of a picture are open when its chains are longer than `ROUNDS`."""
 
@@ -15,20 +15,21 @@ def suppress(boxes: Tensor, valid: Tensor, threshold: Tensor) -> Tensor:
     """The fate of each box: float32 [n, k] of KEPT, DROPPED and OPEN.
 
     boxes [n, k, 4] corners x1, y1, x2, y2, best score first; valid bool [n, k]; threshold [n], each picture's IoU. A
-    box goes when its IoU with a better one that stays is greater than the threshold.
+    box is dropped when its IoU with a better one that is kept is greater than the threshold.
 
-    Greedy suppression by fixed-point iteration (Cluster-NMS, Zheng et al., arXiv 2005.03572): starting from all boxes,
-    those go that overlap a better one which still stays, until nothing changes. Each round settles one more link of
-    the longest chain, so a picture that the last round did not change has the result of the greedy algorithm.
+    Greedy suppression by fixed-point iteration (Cluster-NMS, Zheng et al., arXiv 2005.03572): at first all boxes are
+    kept; each round drops those that overlap a better one which the round before kept, until nothing changes. Each
+    round settles one more link of the longest chain, so a picture that the last round did not change has the result of
+    the greedy algorithm.
     """
     k = boxes.shape[1]
     better = torch.ones(k, k, dtype=torch.bool, device=boxes.device).triu(1)
     over = (_iou(boxes) > threshold[:, None, None]) & better & valid[:, :, None] & valid[:, None, :]
-    stays = before = valid
+    kept = before = valid
     for _ in range(ROUNDS):
-        before, stays = stays, valid & ~(over & stays[:, :, None]).any(dim=1)
-    settled = (before == stays).all(dim=1, keepdim=True)
-    return torch.where(settled | ~valid, stays.float(), OPEN)
+        before, kept = kept, valid & ~(over & kept[:, :, None]).any(dim=1)
+    settled = (before == kept).all(dim=1, keepdim=True)
+    return torch.where(settled | ~valid, kept.float(), OPEN)
 
 
 def _iou(boxes: Tensor) -> Tensor:

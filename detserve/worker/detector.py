@@ -1,4 +1,4 @@
-"""Detector: from letterboxed pictures to what is found on them, wherever that runs; here on the processor."""
+"""Detector: from letterboxed pictures to what is found on them. What every detector can do, and the one on the CPU."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from detserve.options import Options
 
 
 class Indexable(Protocol):
-    """What has parts of its own kind, as arrays and tensors have."""
+    """A type whose parts are of the same type, as those of arrays and tensors."""
 
     def __getitem__(self, index: int | slice, /) -> Self:
         """A part."""
 
 
 Canvases = TypeVar("Canvases", bound=Indexable)
-"""Room for letterboxed pictures, uint8 [n, height, width, 3], where the detector wants it: an array or a tensor."""
+"""Room for letterboxed pictures, uint8 [n, height, width, 3], where the detector needs it: an array or a tensor."""
 Raw = TypeVar("Raw")
 """What a detector's inference leaves for its post-processing."""
 
@@ -42,13 +42,13 @@ class Detector(Protocol[Canvases, Raw]):
         """Letterbox a picture, uint8 [h, w, 3], onto one of the canvases."""
 
     def infer(self, canvases: Canvases, options: Sequence[Options]) -> Raw:
-        """Run the engine on pictures, with the options of each → what `found` takes."""
+        """Run the engine on n canvases, with the options of each → what `found` takes."""
 
     def found(self, raw: Raw, options: Sequence[Options]) -> list[Detections]:
-        """What is on each of the pictures, in pixels of its canvas, best first, suppressed."""
+        """The detections of each picture after NMS, in pixels of its canvas, best first."""
 
     def maps(self, canvases: Canvases, raw: Raw) -> dict[str, Floats]:
-        """The score maps of the pictures by name, float32 [n, h, w]."""
+        """The score maps of the pictures: name → float32 [n, h, w]."""
 
 
 class HostDetector:

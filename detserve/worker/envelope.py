@@ -27,7 +27,7 @@ from detserve.worker.response import dumps
 MAX_PICTURES = 32
 """The most pictures of one request: a worker answers them one after the other, and keeps all the answers."""
 MAX_VALUES = 4096
-"""The most values of one JSON body: parsed, small ones take twenty times the bytes that they had."""
+"""The most values of one JSON body: small ones take twenty times their bytes once they are parsed."""
 ROW_FIELDS = ("data", "image", "file", "body")
 """Where a picture's bytes may stand in what TorchServe hands over; "body" is the body of a request without a form."""
 DEPTH = "depth"
@@ -37,7 +37,7 @@ NO_PICTURE = "no picture in the request; send its bytes as the body (curl -T FIL
 NO_DEPTH = "the field 'depth' holds no depth map: send its bytes"
 
 EncodedPicture = tuple[bytes | bytearray, Mapping[str, Any]]
-"""A picture's bytes and the fields that stand beside it, options among them."""
+"""A picture's bytes and the fields that come with it, options among them."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Envelope(ABC):
 
     @abstractmethod
     def answer(self, contents: Sequence[Any], model: str, version: str) -> Any:
-        """The body of the answer, from what is to be said of each picture: a list of objects, or an error's object."""
+        """The body of the answer, made of the content for each picture: a list of objects, or an error's object."""
 
 
 class PlainBody(Envelope):
-    """A picture's bytes by themselves; answered with its objects."""
+    """A picture's bytes by themselves, answered with the content for that picture."""
 
     def answer(self, contents: Sequence[Any], model: str, version: str) -> bytes:
         """JSON of the one content."""
@@ -60,7 +60,7 @@ class PlainBody(Envelope):
 
 
 class V1(Envelope):
-    """KServe's first form, which is TensorFlow Serving's."""
+    """KServe's protocol v1, which is TensorFlow Serving's."""
 
     def answer(self, contents: Sequence[Any], model: str, version: str) -> bytes:
         """JSON of the predictions."""
@@ -69,12 +69,12 @@ class V1(Envelope):
 
 @dataclass(frozen=True)
 class V2(Envelope):
-    """The Open Inference Protocol; id: what the caller calls the request."""
+    """KServe's protocol v2, the Open Inference Protocol. id: the caller's name for the request, if it has one."""
 
     id: str | None = None
 
     def answer(self, contents: Sequence[Any], model: str, version: str) -> bytes:
-        """JSON of one output of strings, the JSON of each picture."""
+        """JSON with one output, whose strings are the JSON for each picture."""
         data = [dumps(content).decode() for content in contents]
         output = {"name": "detections", "shape": [len(data)], "datatype": "BYTES", "data": data}
         named = {} if self.id is None else {"id": self.id}
@@ -85,7 +85,7 @@ class V2(Envelope):
 class SplitByTorchServe(Envelope):
     """A request that TorchServe's own envelope, `service_envelope` kserve or kservev2, has split into pictures.
 
-    It joins the answers itself: it takes a list, and each answer of v2 as a string.
+    TorchServe's envelope also joins the answers: it takes a list of them, for v2 a list of strings.
     """
 
     strings: bool
@@ -96,10 +96,10 @@ class SplitByTorchServe(Envelope):
 
 
 def of_row(row: Mapping[str, Any]) -> Envelope:
-    """A request as TorchServe hands it over: its body under "body" or "data", multipart fields by their names."""
+    """A request as TorchServe hands it over: the body under "body" or "data", multipart fields under their names."""
     body = next((row[name] for name in ROW_FIELDS if name in row), None)
     try:
-        # No format of pictures begins with a brace. TorchServe may have parsed what is declared as JSON.
+        # No format of pictures begins with a brace. TorchServe may have parsed a body that is declared as JSON.
         if isinstance(body, Mapping) or (isinstance(body, bytes | bytearray) and body[:64].lstrip()[:1] == b"{"):
             return parse(body)
     except RequestError as error:
@@ -136,7 +136,7 @@ def parse(body: bytes | bytearray | Mapping[str, Any]) -> Envelope:
 
 
 def of_split_rows(rows: Sequence[Any], v2: bool) -> SplitByTorchServe:
-    """What TorchServe's own envelope hands over: instances, or inputs of which it leaves the first datum."""
+    """What TorchServe's own envelope hands over: v1's instances, or v2's inputs, each with its first datum only."""
     if len(rows) > MAX_PICTURES:
         return SplitByTorchServe([_too_many(len(rows))] * len(rows), v2)
     pictures = [_picture(row.get("data"), _parameters(row)) if v2 else _instance(row) for row in rows]
@@ -150,7 +150,7 @@ def _load(body: bytes | bytearray) -> Mapping[str, Any]:
         document: Mapping[str, Any] = json.loads(body)
     except json.JSONDecodeError as error:
         raise BadRequest(f"the body begins like JSON and is none: {error.msg}, at character {error.pos}") from None
-    except (ValueError, RecursionError):  # bytes of no known text, or brackets within brackets
+    except (ValueError, RecursionError):  # bytes in no known encoding, or brackets nested too deep
         raise BadRequest("the body begins like JSON and is none") from None
     return document
 

@@ -1,7 +1,7 @@
-"""Handler: what TorchServe calls in each worker. Of TorchServe it knows the context that a handler is given.
+"""Handler: what TorchServe calls in each worker. It uses nothing of TorchServe but the context that a handler is given.
 
-At the top it imports nothing but the standard library, because TorchServe hides an ImportError of a handler's
-module behind one of its own. What a worker needs is imported in `initialize`, where a missing package is named.
+At the top this module imports only the standard library, because TorchServe hides an ImportError of a handler's module
+behind one of its own. The rest is imported in `initialize`, which can name a missing package.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class PictureHandler:
     """Answers pictures with detections: TorchServe calls `initialize` once in each worker, then `handle`."""
 
     def initialize(self, context: Any) -> None:
-        """Load the engine of this archive. Raises RuntimeError, the one kind whose message TorchServe logs whole."""
+        """Load the engine of this archive. Raises RuntimeError, the only exception that TorchServe logs in full."""
         try:
             self._initialize(context)
         except ImportError as error:
@@ -57,7 +57,7 @@ class PictureHandler:
         self.model = context.model_name, context.manifest["model"]["modelVersion"]
         self.headers = {"content-type": "application/json", "X-Model": "/".join(self.model)}
         self.metrics = WorkerMetrics(context)
-        # TorchServe's worker logs several lines a request.
+        # TorchServe's worker logs several lines for each request.
         logging.getLogger().setLevel(logging.WARNING)
 
     def handle(self, rows: Sequence[Any], context: Any) -> list[Any]:
@@ -89,9 +89,9 @@ class PictureHandler:
         return answers[0] if split else answers
 
     def _split_by_torchserve(self, rows: Sequence[Any], context: Any) -> Envelope | None:
-        """The one request whose pictures the rows are, where TorchServe's own envelope stands in between.
+        """The one request that TorchServe's own envelope has split into these rows; None where it has no envelope.
 
-        Its v2 says so. Its v1 does not: what TorchServe itself hands over has bytes in it, or a body.
+        Its v2 sets `input_names`. Its v1 leaves no mark, but without an envelope a row has a body, or bytes in it.
         """
         from detserve.worker import envelope
 
@@ -120,7 +120,7 @@ class PictureHandler:
             return error.without_traceback()
 
     def _run_in_batches(self, items: Sequence[Item | RequestError]) -> list[Result]:
-        """The results, of at most MAX_BATCH pictures at a time: several requests of many pictures may come at once."""
+        """Run at most MAX_BATCH pictures at a time: several requests of many pictures may come at once."""
         results: list[Result] = []
         for start in range(0, len(items), MAX_BATCH):
             batch = self._run(items[start : start + MAX_BATCH])
@@ -129,14 +129,14 @@ class PictureHandler:
         return results
 
     def _run(self, items: Sequence[Item | RequestError]) -> list[Result]:
-        """The pipeline's results. Should it fail as a whole, each request runs alone, so that only the one fails."""
+        """The pipeline's results. If a batch fails, each picture runs alone, so that only the faulty one fails."""
         from detserve.errors import InternalError
         from detserve.worker.pipeline import Result
 
         try:
             return self.pipeline(items)
         except Exception as error:
-            _exit_if_poisoned(error)
+            _exit_on_cuda_error(error)
             if len(items) > 1:
                 return [result for item in items for result in self._run([item])]
             traceback.print_exc()
@@ -158,10 +158,10 @@ class PictureHandler:
             context.set_response_header(i, name, value)
 
 
-def _exit_if_poisoned(error: Exception) -> None:
+def _exit_on_cuda_error(error: Exception) -> None:
     """End the process after a CUDA error: its context stays broken, and TorchServe would keep the worker.
 
-    Running out of memory leaves the context whole, so that one is an error like any other.
+    Running out of memory leaves the context whole, so it is an error like any other.
     """
     text = f"{type(error).__name__}: {error}"
     if "CUDA" in text and "out of memory" not in text:

@@ -1,4 +1,4 @@
-"""Loading: the recipe of an unpacked archive → its pipeline, its engines loaded."""
+"""Loading: the recipe of an unpacked archive → its pipeline, with the engines loaded."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Metrics: what a worker measures, gathered for a second at a time and handed to TorchServe as counters.
 
-TorchServe takes a metric as a printed line, which its Java parses: six lines a request cost as much as a tenth of the
-request itself. Its own histograms have buckets from 5 ms to 10 s in seconds, and none else. So histograms are kept
-here, in buckets that fit, and their buckets, sums and counts travel as counters: what Prometheus sees is what a
-histogram of its own looks like, and histogram_quantile() works.
+TorchServe takes a metric as a printed line, which its Java parses: six lines for each request cost a tenth of the
+request itself. Its own histograms have fixed buckets, in seconds, from 5 ms to 10 s. So the histograms are kept here,
+in buckets that fit, and their buckets, sums and counts are handed over as counters. To Prometheus these look like any
+histogram, and histogram_quantile() works.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ STARTS = "WorkerStarts"
 """Workers that were loaded. Beyond the number of workers that a model has, each is a restart."""
 MEMORY = "WorkerMemory"
 """Resident memory of each worker, by the number that TorchServe gives it and keeps when it starts it anew."""
-SECONDS = 1.0
-"""How long values are gathered."""
+INTERVAL = 1.0
+"""Seconds for which values are gathered before they are handed over."""
 
 
 class WorkerMetrics:
@@ -70,7 +70,7 @@ class WorkerMetrics:
             self._hand_over_soon()
 
     def observe(self, results: Sequence[Result]) -> None:
-        """Take in what became of one batch."""
+        """Count the results of one batch."""
         with self._lock:
             self._observe("BatchSize", len(results))
             answered = [result for result in results if not isinstance(result.outcome, RequestError)]
@@ -87,7 +87,7 @@ class WorkerMetrics:
 
     def _hand_over_soon(self) -> None:
         if self._timer is None:
-            self._timer = threading.Timer(SECONDS, self._hand_over)
+            self._timer = threading.Timer(INTERVAL, self._hand_over)
             self._timer.daemon = True
             self._timer.start()
 
@@ -107,7 +107,7 @@ class WorkerMetrics:
             for bound in [*map(str, bounds), "+Inf"]:
                 below += gathered.pop((f"{name}_bucket", bound), 0)
                 gathered[f"{name}_bucket", bound] = below
-        # TorchServe's worker prints a metric of its own with every batch: let only these pass.
+        # TorchServe's worker prints metrics of its own with every batch. Only those printed here shall pass.
         self._logger.setLevel(logging.INFO)
         for (name, label), value in gathered.items():
             if value:

@@ -1,4 +1,4 @@
-"""Pipeline: the only place that states the order of the stages."""
+"""Pipeline: from pictures to detections. The only place that states the order of the stages."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Timings:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one request: detections in pixels of the upright picture, or an error; and how long it took.
+    """The result of one request: detections in pixels of the upright picture, or an error; and how long it took.
 
-    size: (width, height) of the upright picture; None when it could not be decoded; maps: score maps over the
-    picture's area where they were asked for, float32 [h, w]; masks: the form in which masks were asked for.
+    size: (width, height) of the upright picture, None when it could not be decoded; maps: the score maps over the
+    picture, name → float32 [h, w], where they were asked for; masks: the form in which masks were asked for.
     """
 
     outcome: Detections | RequestError
@@ -63,7 +63,7 @@ class Pipeline(Generic[Canvases, Raw]):
     """Pictures in, detections out: decoded, letterboxed, inferred, suppressed, and read where there is a reader.
 
     max_pixels: larger pictures are refused; reduced_decode: whether a JPEG much larger than the input is decoded at a
-    fraction of its size. What is read is cut out of the whole picture, so that a reader wants it whole.
+    fraction of its size. A reader cuts its lines out of the picture, so with a reader every picture is decoded whole.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Pipeline(Generic[Canvases, Raw]):
             if canvases is None:
                 canvases = self.detector.canvases(len(items), letterbox.canvas)
             self.detector.draw(image.rgb, letterbox, canvases[len(placed)])
-            # Without a reader one decoded picture at a time: a batch of large ones would not fit the memory.
+            # Without a reader only one decoded picture is kept at a time: a batch of large ones may not fit in memory.
             placed.append(_Placed(letterbox, options, _ms_since(start), image.rgb if self.reader else None))
             entries.append(placed[-1])
         results = iter(self._detect(canvases[: len(placed)], placed) if canvases is not None else ())
@@ -122,7 +122,7 @@ class Pipeline(Generic[Canvases, Raw]):
         """What is on the canvases, and what it says, in pixels of the upright pictures."""
         options = [picture.options for picture in placed]
         if self.spec.task == "text" and self.spec.dynamic and options[0].detect == "off":
-            found, infer_ms, post_ms, maps = [_whole(placed[0].letterbox.picture)], 0.0, 0.0, None
+            found, infer_ms, post_ms, maps = [_whole_picture(placed[0].letterbox.picture)], 0.0, 0.0, None
         else:
             start = time.perf_counter()
             raw = self.detector.infer(canvases, options)
@@ -149,11 +149,11 @@ class Pipeline(Generic[Canvases, Raw]):
 
 
 def _finish(found: Detections, picture: _Placed) -> Detections:
-    """What was found, in letterbox pixels → what is answered, in pixels of the upright picture, best first."""
+    """Detections in pixels of the canvas → those to be answered, in pixels of the upright picture, best first."""
     letterbox, options = picture.letterbox, picture.options
     found = letterbox.invert_detections(found)
     side = (found.boxes[:, 2:] - found.boxes[:, :2]).min(axis=1)
-    # A box that lies in the padding alone is clipped to nothing: drop it whatever was asked.
+    # A box that lies only in the padding is clipped to nothing: drop it even if no least size was asked for.
     large_enough = (side > 0) & (side >= options.min_size * min(letterbox.picture))
     return found[large_enough][: options.max_detections]
 
@@ -167,11 +167,11 @@ def _read(reader: Reader, found: Detections, picture: _Placed) -> Detections:
 
 
 def _maps_of(maps: Mapping[str, Floats], i: int, letterbox: Letterbox) -> dict[str, Floats]:
-    """The score maps of picture i of a batch, the padding cut off."""
+    """The score maps of picture i of a batch, without the padding."""
     return {name: letterbox.cut(values[i]) for name, values in maps.items()}
 
 
-def _whole(size: tuple[int, int]) -> Detections:
+def _whole_picture(size: tuple[int, int]) -> Detections:
     """The whole picture as one line of text."""
     width, height = size
     quad = np.array([[[0, 0], [width, 0], [width, height], [0, height]]], np.float32)

@@ -14,7 +14,7 @@ from detserve.text.crops import crop, cut
 from detserve.text.ctc import Line, words
 
 UNSURE = 0.8
-"""A line that is read with less confidence is read upside down too, and the surer reading stays."""
+"""A line that is read with less confidence than this is read upside down too, and the surer reading is kept."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Reader:
     def __call__(self, rgb: Pixels, found: Detections, split_words: bool) -> Detections:
         """Detections with quads in pixels of `rgb` → the same, in the same order, with their texts.
 
-        Those in which nothing is read, or with less confidence than the recogniser's `conf`, go. A quad starts at the
-        top left of its text as it is read. split_words: one detection a word, with its part of the line's quad and
-        the line's confidence of detection.
+        Detections in which nothing is read, or with less confidence than the recogniser's `conf`, are dropped. A quad
+        starts at the top left of its text as it was read. split_words: give one detection for each word, with its part
+        of the line's quad and the line's score.
         """
         assert found.quads is not None, "only quads can be read"
         crops = [crop(rgb, quad) for quad in found.quads]
@@ -75,7 +75,7 @@ def _with_texts(found: Detections, lines: Sequence[Line]) -> Detections:
 
 
 def _split(found: Detections, reads: Sequence[ReadLine]) -> Detections:
-    """One detection a word."""
+    """One detection for each word."""
     assert found.quads is not None
     parts = [words(read.line, read.steps) for read in reads]
     quads = [

@@ -32,8 +32,8 @@ dumps = _dumps()
 def objects(found: Detections, size: tuple[int, int], form: str = "rle") -> list[dict[str, Any]]:
     """Detections in pixels of the upright picture of that (width, height) → one object each, in their order.
 
-    `xywh_ratio` is [cx, cy, w, h]; `landmarks_ratio`, `quad_ratio` and `polygon_ratio` are x, y of each point in turn.
-    form: of masks, an option of the request.
+    `xywh_ratio` is [cx, cy, w, h]; `landmarks_ratio`, `quad_ratio` and `polygon_ratio` are x, y of each point in turn;
+    all in ratios of the picture's width and height. form: of masks, an option of the request.
     """
     corners = found.boxes.reshape(-1, 2, 2).astype(np.float64)
     xywh = np.concatenate([corners.mean(axis=1), corners[:, 1] - corners[:, 0]], axis=1) / (*size, *size)
@@ -69,9 +69,9 @@ def _confidences(scores: Floats) -> list[float]:
 
 
 def content(result: Result) -> Any:
-    """What is said of one picture: a list of objects, or an error with its code, type and message.
+    """The answer for one picture: a list of objects, or an error with its code, type and message.
 
-    With score maps it is an object of both: `detections`, and `maps` by name, each a grey PNG in base64.
+    With score maps it is an object of `detections`, that list, and `maps`: name → a grey PNG in base64.
     """
     outcome = result.outcome
     if isinstance(outcome, RequestError):
@@ -84,7 +84,7 @@ def content(result: Result) -> Any:
 
 
 def body(result: Result) -> bytes:
-    """The same as JSON bytes."""
+    """`content` as JSON bytes."""
     return dumps(content(result))
 
 

@@ -18,6 +18,7 @@ from detserve.pack.weights import locate
 from detserve.pictures.decode import decode
 
 
+@pytest.mark.timed
 def test_the_load_generator_drives_an_empty_server_at_several_times_a_real_ones_rate() -> None:
     head, row = (line.split() for line in ceiling.ceiling(("512x512",), seconds=1.0).splitlines())
     assert head[:2] == ["picture", "hits/s"]
@@ -119,6 +120,7 @@ def test_noses_stay_on_their_faces_in_mosaics_and_mirrors() -> None:
 
 
 @pytest.mark.usefixtures("nncf")
+@pytest.mark.slow
 def test_precisions_are_compared_on_the_same_pictures(
     portraits: Path, astronaut: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def test_the_model_is_built_anew_for_another_backend(archive: Path, astronaut: b
     assert json.loads(found.body)[0]["xywh_ratio"] == pytest.approx(json.loads(wanted.body)[0]["xywh_ratio"], abs=1e-3)
 
 
+@pytest.mark.timed
 def test_callers_beyond_the_one_engine_wait_their_turn(archive: Path, astronaut: bytes) -> None:
     with packed(archive) as target, Runner(target, [astronaut], 1) as runner:
         one, four = (Summary.of(runner.run(Closed(callers), Timing(0.2, 1.0))) for callers in (1, 4))

@@ -79,6 +79,7 @@ def test_one_hiccup_is_not_the_limit() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 def test_the_limit_of_a_real_server(fake_server) -> None:
     with Runner(HttpTarget(fake_server(seconds=0.01, slots=2).url), [b"picture"], 1) as runner:
         found = find_limit(lambda load: Summary.of(runner.run(load, Timing(0.1, 1.0))), 40, "constant")

@@ -38,6 +38,7 @@ def test_closed_and_open_loads_are_printed_and_written(
     assert "<svg" in files[2].read_text()
 
 
+@pytest.mark.timed
 def test_the_limit_is_printed(fake_server, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
     server = fake_server(seconds=0.02, slots=1)
     limit = ["--find-limit", "--p99", "200", "--arrivals", "constant"]
@@ -45,6 +46,8 @@ def test_the_limit_is_printed(fake_server, picture: str, capsys: pytest.CaptureF
     assert "limit: rate " in capsys.readouterr().out
 
 
+@pytest.mark.slow
+@pytest.mark.timed
 def test_no_limit_is_said_and_a_failure(fake_server, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
     server = fake_server(seconds=0.05)
     assert qpstest.main(["--find-limit", "--p99", "10", *at(server), *QUICK, picture]) == 1

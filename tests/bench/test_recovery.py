@@ -48,6 +48,7 @@ def test_a_surge_is_two_open_loops_one_after_the_other() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 def test_a_server_with_a_queue_needs_as_long_as_the_queue(fake_server: Callable[..., FakeServer]) -> None:
     """One slot of 20 ms: 2 s at twice its rate leave 100 in the queue, which take 2.5 s beside the light load."""
     slow = fake_server(seconds=0.02, slots=1)

@@ -11,6 +11,8 @@ from detserve.bench.summary import Summary, settled
 from detserve.bench.target import HttpTarget
 from detserve.errors import SetupError
 
+pytestmark = pytest.mark.timed
+
 PICTURES = [b"first", b"second"]
 
 
@@ -19,7 +21,7 @@ def measure(url: str, load: Closed | Open, timing: Timing, processes: int = 1, t
         return Summary.of(runner.run(load, timing))
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_closed_loop_keeps_as_many_in_flight_as_it_has_callers(fake_server, processes: int) -> None:
     summary = measure(fake_server(seconds=0.02).url, Closed(4), Timing(0.2, 1.0), processes)
     assert 20 <= summary.p50 < 60
@@ -43,7 +45,7 @@ def test_pictures_are_sent_in_turn_or_one_alone(fake_server) -> None:
         assert set(server.bodies) == {b"second"}
 
 
-@pytest.mark.parametrize("arrivals", ["constant", "poisson"])
+@pytest.mark.parametrize("arrivals", ["constant", pytest.param("poisson", marks=pytest.mark.slow)])
 def test_an_open_loop_sends_at_its_rate_whatever_is_answered(fake_server, arrivals: str) -> None:
     summary = measure(fake_server(seconds=0.3).url, Open(100, arrivals), Timing(0.2, 1.5), processes=2)
     assert summary.hits == pytest.approx(150, abs=4 if arrivals == "constant" else 45)
@@ -76,6 +78,7 @@ def test_errors_are_results(fake_server) -> None:
     assert summary.errors["503"] == pytest.approx(summary.hits / 4, abs=3)
 
 
+@pytest.mark.slow
 def test_what_does_not_answer_times_out(fake_server) -> None:
     summary = measure(fake_server(seconds=5).url, Open(20, "constant"), Timing(0, 0.5), timeout=0.3)
     assert summary.errors == {"timeout": summary.hits}

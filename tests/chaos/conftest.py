@@ -1,4 +1,4 @@
-"""Servers to be broken: models packed once, a server of two workers that survives, and own ones for what ends one."""
+"""A server of two workers that survives what is done to it, and stores for the servers that do not."""
 
 from __future__ import annotations
 
@@ -9,28 +9,39 @@ from pathlib import Path
 
 import PIL.Image
 import pytest
+import requests
 
-from detserve.pack.packer import ModelChoice, PackRequest, pack
-from tests.e2e.server import Server, serving
+from tests.harness.archives import Shelf
+from tests.harness.server import Server, serving
 
 WORKERS = 2
 BATCH = 2
 """Most pictures that one worker has in its hands, as in config/fd1.yaml."""
 
 
+@pytest.fixture
+def store(shelf: Shelf, tmp_path: Path) -> Path:
+    """A model store with fd1, for a server of the test's own."""
+    return shelf.store(tmp_path / "store", "fd1")
+
+
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model store with fd1 as `make serve` packs it."""
-    folder = tmp_path_factory.mktemp("store")
-    pack(PackRequest(name="fd1", detect=ModelChoice(model="centerface"), out=folder))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of fd1 with two workers, one for each module of tests."""
-    with serving(store, tmp_path_factory.mktemp("run"), "fd1", "--workers", str(WORKERS)) as server:
+def _fd1(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("chaos")
+    store = shelf.store(folder / "store", "fd1")
+    with serving(store, folder / "run", "fd1", "--workers", str(WORKERS)) as server:
         yield server
+
+
+@pytest.fixture
+def server(_fd1: Server) -> Iterator[Server]:
+    """The server of fd1 with two workers, the same for all tests: each finds it whole and must leave it whole."""
+    assert at_full_strength(_fd1)
+    yield _fd1
+    assert [model["modelName"] for model in requests.get(f"{_fd1.management}/models", timeout=10).json()["models"]] == [
+        "fd1"
+    ]
+    until(lambda: at_full_strength(_fd1), 5)
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +71,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.chaos)
+            if "test_disk" not in item.path.name:
+                item.add_marker(pytest.mark.timed)

@@ -14,11 +14,10 @@ from detserve.errors import ServerFailed
 from detserve.serve.management import Management
 from detserve.serve.model_config import Registration
 from tests.chaos.conftest import WORKERS, at_full_strength, until
-from tests.chaos.load import Load, hit_once
-from tests.chaos.tally import Tally
-from tests.e2e.server import Server
+from tests.harness.load import Load, Tally, hit_once
+from tests.harness.server import Server
 
-FLIPS = [pytest.param(6, id="short"), pytest.param(40, id="long", marks=pytest.mark.slow)]
+FLIPS = [pytest.param(6, id="short"), pytest.param(40, id="long", marks=pytest.mark.long)]
 ONE_WORKER = Registration(workers=1)
 
 
@@ -67,6 +66,7 @@ def test_flipped_bits_and_cut_archives_are_refused(server: Server, photo: bytes,
     assert server.pids("fd1") == pids
 
 
+@pytest.mark.slow
 def test_a_handler_that_cannot_be_imported_is_told_by_its_cause(server: Server, photo: bytes) -> None:
     with zipfile.ZipFile(server.store / "fd1.mar") as good, zipfile.ZipFile(server.store / "torn.mar", "w") as torn:
         for info in good.infolist():

@@ -14,14 +14,13 @@ import psutil
 import pytest
 
 from tests.chaos.conftest import until
-from tests.chaos.load import Load
-from tests.chaos.tally import Tally
-from tests.e2e.server import Server
+from tests.harness.load import Load, Tally
+from tests.harness.server import Server
 
 HEAD = b"PUT /predictions/fd1 HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n"
 LIMIT = 32 << 20
 """max_request_size of config/config.properties in bytes."""
-STALLED = [pytest.param(200, id="short"), pytest.param(8000, id="long", marks=pytest.mark.slow)]
+STALLED = [pytest.param(200, id="short"), pytest.param(8000, id="long", marks=pytest.mark.long)]
 
 
 @contextmanager
@@ -86,7 +85,7 @@ def test_slow_senders_keep_nobody_waiting(server: Server, photo: bytes, count: i
 
 
 @pytest.mark.parametrize(
-    "count", [pytest.param(200, id="short"), pytest.param(5000, id="long", marks=pytest.mark.slow)]
+    "count", [pytest.param(200, id="short"), pytest.param(5000, id="long", marks=pytest.mark.long)]
 )
 def test_uploads_that_break_off_leave_nothing_behind(server: Server, photo: bytes, count: int) -> None:
     pids = server.pids("fd1")
@@ -108,7 +107,7 @@ def test_uploads_that_break_off_leave_nothing_behind(server: Server, photo: byte
     assert server.pids("fd1") == pids
 
 
-@pytest.mark.parametrize("count", [pytest.param(4, id="short"), pytest.param(30, id="long", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [pytest.param(4, id="short"), pytest.param(30, id="long", marks=pytest.mark.long)])
 def test_a_stalled_upload_holds_the_memory_of_what_it_sent_and_no_more(
     server: Server, photo: bytes, count: int
 ) -> None:
@@ -125,7 +124,7 @@ def test_a_stalled_upload_holds_the_memory_of_what_it_sent_and_no_more(
     assert peaks[1] < peaks[0] + 0.5 * count * (size >> 20) + 100, f"{peaks} MB: what the first held was not given back"
 
 
-@pytest.mark.parametrize("count", [pytest.param(1, id="short"), pytest.param(10, id="long", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [pytest.param(1, id="short"), pytest.param(10, id="long", marks=pytest.mark.long)])
 @pytest.mark.parametrize("closing", [b"", b"Connection: close\r\n"], ids=["kept-alive", "closing"])
 def test_a_body_over_the_limit_is_refused_with_413(server: Server, photo: bytes, closing: bytes, count: int) -> None:
     pids = server.pids("fd1")

@@ -60,7 +60,10 @@ def test_a_full_disk_leaves_the_old_archive_and_no_piece_of_the_new(disk: Path, 
     assert target.read_bytes() != before
 
 
-@pytest.mark.parametrize("backend", ["openvino", "onnx", "torchscript", "eager"])
+@pytest.mark.parametrize(
+    "backend",
+    ["openvino", *(pytest.param(name, marks=pytest.mark.slow) for name in ("onnx", "torchscript", "eager"))],
+)
 def test_repack_says_so_in_one_line_when_the_folder_of_temporary_files_is_full(
     disk: Path, tmp_path: Path, backend: str
 ) -> None:
@@ -68,6 +71,7 @@ def test_repack_says_so_in_one_line_when_the_folder_of_temporary_files_is_full(
     assert not list(tmp_path.glob("store/*"))
 
 
+@pytest.mark.slow
 def test_repack_says_so_in_one_line_when_the_store_is_full(disk: Path) -> None:
     repack(disk, disk)
 

@@ -13,9 +13,8 @@ import psutil
 import pytest
 
 from tests.chaos.conftest import WORKERS
-from tests.chaos.load import Load
-from tests.chaos.tally import NO_CONNECTION, Tally
-from tests.e2e.server import serving
+from tests.harness.load import NO_CONNECTION, Load, Tally
+from tests.harness.server import serving
 
 MARGIN = 0.25
 """Seconds that a connection may wait in the kernel before TorchServe accepts it."""
@@ -28,7 +27,7 @@ def moment_of_closing(java: psutil.Process) -> float:
     return time.monotonic()
 
 
-@pytest.mark.parametrize("rounds", [pytest.param(1, id="short"), pytest.param(10, id="long", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [pytest.param(1, id="short"), pytest.param(10, id="long", marks=pytest.mark.long)])
 def test_every_accepted_request_is_answered(store: Path, tmp_path: Path, photo: bytes, rounds: int) -> None:
     ends = [end_under_load(store, tmp_path / str(number), photo) for number in range(rounds)]
     print(f"\nSIGTERM under load, {rounds} times")
@@ -65,6 +64,7 @@ def end_under_load(store: Path, run_dir: Path, photo: bytes) -> tuple[Tally, Tal
     return before, after, late
 
 
+@pytest.mark.slow
 def test_half_sent_requests_and_idle_connections_do_not_hold_the_end_up(
     store: Path, tmp_path: Path, photo: bytes
 ) -> None:

@@ -10,16 +10,15 @@ import PIL.Image
 import psutil
 import pytest
 
-from tests.chaos.load import Caller
 from tests.chaos.mutations import mutate
-from tests.chaos.tally import Hit, Tally, kind_of
-from tests.e2e.server import Server
+from tests.harness.load import Caller, Hit, Tally, kind_of
+from tests.harness.server import Server
 from tests.pictures.encoded import WHOLE
 
 HANG_SECONDS = 2.0
 GROWTH_MB = 400
 """What a worker may take more than before: one picture of the most pixels that it decodes takes 300."""
-COUNTS = [pytest.param(200, id="short"), pytest.param(2000, id="long", marks=pytest.mark.slow)]
+COUNTS = [pytest.param(200, id="short"), pytest.param(2000, id="long", marks=pytest.mark.long)]
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +76,7 @@ def test_odd_pictures_are_answered_or_rejected(server: Server, shared: Path) -> 
     print(f"\n{len(odd)} odd files: {Tally.of(send_all(server, odd))}")
 
 
+@pytest.mark.slow
 def test_a_good_picture_is_answered_alike_whatever_shares_its_batch(
     server: Server, pictures: dict[str, bytes], photo: bytes
 ) -> None:

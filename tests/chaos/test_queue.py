@@ -12,9 +12,8 @@ import pytest
 
 from detserve.places import CONFIG_DIR
 from tests.chaos.conftest import BATCH, WORKERS, until
-from tests.chaos.load import Caller, hit_once
-from tests.chaos.tally import Hit, Tally
-from tests.e2e.server import Server
+from tests.harness.load import Caller, Hit, Tally, hit_once
+from tests.harness.server import Server
 
 QUEUE = int((CONFIG_DIR / "config.properties").read_text().partition("job_queue_size=")[2].split()[0])
 SENT = 3 * QUEUE
@@ -50,7 +49,7 @@ def flood(server: Server, photo: bytes) -> list[Hit]:
             os.kill(pid, signal.SIGCONT)
 
 
-@pytest.mark.parametrize("rounds", [pytest.param(1, id="short"), pytest.param(10, id="long", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [pytest.param(1, id="short"), pytest.param(10, id="long", marks=pytest.mark.long)])
 def test_what_does_not_fit_the_queue_is_refused_at_once_and_the_rest_answered(
     server: Server, photo: bytes, rounds: int
 ) -> None:

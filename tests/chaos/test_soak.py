@@ -10,10 +10,9 @@ import PIL.Image
 import psutil
 import pytest
 
-from tests.chaos.load import Load
 from tests.chaos.mutations import mutate
-from tests.chaos.tally import Tally
-from tests.e2e.server import Server
+from tests.harness.load import Load, Tally
+from tests.harness.server import Server
 
 SIZES = [(320, 240), (640, 480), (512, 512), (1280, 720), (1920, 1080), (3000, 2000), (4000, 3000)]
 BAD = 7
@@ -48,8 +47,8 @@ def memory(pids: list[int]) -> dict[int, int]:
 
 
 @pytest.mark.parametrize("seconds", [
-    pytest.param(4, id="short"),
-    pytest.param(60 * MINUTES, id="long", marks=[pytest.mark.slow, pytest.mark.timeout(60 * MINUTES + 300)]),
+    pytest.param(4, id="short", marks=pytest.mark.slow),
+    pytest.param(60 * MINUTES, id="long", marks=[pytest.mark.long, pytest.mark.timeout(60 * MINUTES + 300)]),
 ])  # fmt: skip
 def test_good_pictures_are_all_answered_and_no_worker_grows(
     server: Server, pictures: list[bytes], seconds: float

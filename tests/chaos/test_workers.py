@@ -10,15 +10,14 @@ import time
 import pytest
 
 from tests.chaos.conftest import BATCH, at_full_strength, until
-from tests.chaos.load import Load
-from tests.chaos.tally import NO_ANSWER, Tally
-from tests.e2e.server import Server
+from tests.harness.load import NO_ANSWER, Load, Tally
+from tests.harness.server import Server
 
 RECOVERY_SECONDS = 10.0
 """Until all workers are ready again, where the whole server is ready in a third of that."""
 LOAD = {"callers": 8, "think": 0.05}
 """Some load, not all that the machine can bear: a worker needs seconds of a core to start."""
-ROUNDS = [pytest.param(1, id="short"), pytest.param(10, id="long", marks=pytest.mark.slow)]
+ROUNDS = [pytest.param(1, id="short"), pytest.param(10, id="long", marks=pytest.mark.long)]
 
 
 @pytest.mark.parametrize("rounds", ROUNDS)
@@ -47,6 +46,7 @@ def test_only_what_the_killed_worker_had_in_its_hands_fails(server: Server, phot
     assert meanwhile > 10 * rounds, "the other worker did not go on"
 
 
+@pytest.mark.slow
 def test_with_no_worker_left_requests_wait_for_the_next(server: Server, photo: bytes) -> None:
     with Load(server.port, "fd1", [photo], **LOAD) as load:
         time.sleep(0.5)

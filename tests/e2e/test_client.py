@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from detserve.pictures.decode import decode
-from tests.e2e.server import Server
+from tests.harness.server import Server
 
 ROOT = Path(__file__).parents[2]
 PROTOCOLS = ("http", "grpc")

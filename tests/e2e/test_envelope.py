@@ -10,7 +10,7 @@ import requests
 
 from detserve.client import grpc as grpc_client
 from detserve.worker.envelope import MAX_PICTURES
-from tests.e2e.server import Server
+from tests.harness.server import Server
 
 
 def b64(data: bytes) -> str:

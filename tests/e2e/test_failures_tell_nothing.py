@@ -21,7 +21,7 @@ import detserve
 from detserve.client import grpc as grpc_client
 from detserve.pack.packer import ModelChoice, PackRequest, pack
 from tests.e2e.own_model import POISON, STUMBLE
-from tests.e2e.server import Server
+from tests.harness.server import Server
 
 QUEUE = 100
 """job_queue_size of config/config.properties."""

@@ -1,7 +1,5 @@
 """What goes wrong inside a worker, in real workers: only what must fail fails, and the cause is said."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +9,10 @@ import pytest
 import requests
 
 from detserve.pack.packer import ModelChoice, PackRequest, pack
+from detserve.serve.config import Settings
+from detserve.serve.launch import free_ports
 from tests.e2e.own_model import POISON, STUMBLE
-from tests.e2e.server import Server, port_options
+from tests.harness.server import Served, Server
 
 HERE = Path(__file__).parent
 
@@ -58,14 +58,11 @@ def test_a_poisoned_cuda_context_ends_the_worker_and_a_fresh_one_serves(server, 
     assert server.pids(stumbling) != [pid]
 
 
+@pytest.mark.slow
 def test_a_missing_package_reaches_the_user_by_its_name(tmp_path: Path) -> None:
     pack(PackRequest(name="needy", detect=ModelChoice(model="needy_model:Spec"), out=tmp_path / "store"))
-    ports = [str(word) for pair in port_options().items() for word in pair]
-    places = ["--model-store", str(tmp_path / "store"), "--run-dir", str(tmp_path / "run")]
-    ended = subprocess.run(
-        [sys.executable, HERE.parents[1] / "serve.py", "needy", "--workers", "1", *ports, *places],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert ended.returncode == 1
-    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("serve: ")]
+    settings = Settings(model_store=tmp_path / "store", run_dir=tmp_path / "run", **free_ports())
+    status, errors = Served(settings, "needy").end()
+    assert status == 1
+    (line,) = [line for line in errors.splitlines() if line.startswith("serve: ")]
     assert "needy needs the package 'package_that_is_nowhere'" in line

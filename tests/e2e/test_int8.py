@@ -9,6 +9,7 @@ from detserve.pack.packer import ModelChoice, PackRequest, pack
 
 
 @pytest.mark.usefixtures("nncf")
+@pytest.mark.slow
 def test_a_face_is_found_in_int8(server, portraits: Path, astronaut: bytes) -> None:
     order = PackRequest(
         name="fd8",

@@ -21,7 +21,7 @@ import yaml
 
 from detserve.pack import command as repack
 from detserve.serve.java import find_java
-from tests.e2e.server import free_ports
+from detserve.serve.launch import free_ports
 
 ROOT = Path(__file__).parents[2]
 RUNTIME = ROOT / "docker" / "kubernetes" / "kserve" / "runtime.yaml"
@@ -31,7 +31,7 @@ class Pod:
     """The runtime's container, without the container: its paths and ports are replaced by some of this machine."""
 
     def __init__(self, layout: Path, tmp: Path) -> None:
-        self.port, self.management, metrics, grpc, grpc_management = free_ports(5)
+        self.port, self.management, metrics, grpc, grpc_management = free_ports().values()
         self._layout, self._tmp = layout, tmp
         ports = {"8080": self.port, "8081": self.management, "8082": metrics}
         self._replaced = {
@@ -130,6 +130,7 @@ def test_the_runtime_serves_the_layout(run: Callable[..., Pod], layout: Path, as
     assert registered.status_code == 405, "what is served is what lies in the layout"
 
 
+@pytest.mark.slow
 def test_the_pod_is_not_ready_while_a_worker_is_away(run: Callable[..., Pod], astronaut: bytes) -> None:
     pod = run()
     (worker,) = requests.get(f"http://127.0.0.1:{pod.management}/models/fd1", timeout=10).json()[0]["workers"]
@@ -143,6 +144,7 @@ def test_the_pod_is_not_ready_while_a_worker_is_away(run: Callable[..., Pod], as
 
 
 @pytest.mark.parametrize("decoded", ["true", "false"])
+@pytest.mark.slow
 def test_torchserves_own_envelope_for_v1(run: Callable[..., Pod], astronaut: bytes, decoded: str) -> None:
     """service_envelope=kserve, as KServe's runtime sets it; and bodies parsed by TorchServe or not."""
     pod = run(TS_SERVICE_ENVELOPE="kserve", TS_DECODE_INPUT_REQUEST=decoded)
@@ -160,6 +162,7 @@ def test_torchserves_own_envelope_for_v1(run: Callable[..., Pod], astronaut: byt
     assert pod.post("predictions/fd1", v1(*[b"x"] * 33)).status_code == 413
 
 
+@pytest.mark.slow
 def test_torchserves_own_envelope_for_v2(run: Callable[..., Pod], astronaut: bytes) -> None:
     """It takes the first picture of each input, and names the outputs after the inputs."""
     pod = run(TS_SERVICE_ENVELOPE="kservev2")

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from tests.docker.promql import OF_PROMETHEUS, alerts, dashboard, metrics_of
-from tests.e2e.server import Server
+from tests.harness.server import Server
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,7 @@ def test_memory_is_that_of_the_process(server: Server, shown: str) -> None:
     assert value(shown, "WorkerMemory", ModelName="fd1") == pytest.approx(resident, rel=0.2)
 
 
+@pytest.mark.slow
 def test_a_worker_that_died_is_counted_when_it_starts_anew(server: Server, shown: str) -> None:
     query = "url=fd1.mar&model_name=mortal&initial_workers=1&synchronous=true"
     assert requests.post(f"{server.management}/models?{query}", timeout=60).status_code == 200

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 FILES = {"--csv": "r.csv", "--json": "r.json", "--plot": "r.html"}
 
 
-@pytest.mark.parametrize("protocol", ["http", "grpc"])
+@pytest.mark.parametrize("protocol", ["http", pytest.param("grpc", marks=pytest.mark.slow)])
 def test_the_server_is_measured(server, tmp_path: Path, protocol: str) -> None:
     url = server.url if protocol == "http" else f"127.0.0.1:{server.grpc_port}"
     command = [sys.executable, ROOT / "qpstest.py", "--mode", "3", "--protocol", protocol, "--url", url]

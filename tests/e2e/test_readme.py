@@ -15,9 +15,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from detserve.pack.weights import locate
-from tests.e2e.server import port_options
+from detserve.serve.launch import free_ports
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -25,7 +26,7 @@ PAGES = {
     for path in (ROOT, ROOT / "docs")
     for path in sorted(path.glob("*.md"))
 }
-RUN = ("README.md", "docs/models.md", "docs/operating.md")
+RUN = ("README.md", "docs/models.md", "docs/operating.md", "docs/documents.md")
 """The pages whose commands are run, in this order."""
 PARTS = ("detserve", "handlers", "config", "requirements", "Makefile", "repack.py", "serve.py", "client.py")
 VENV = Path(sys.prefix)
@@ -67,7 +68,10 @@ def copy(tmp_path_factory: pytest.TempPathFactory, shared: Path, astronaut: byte
     shutil.copy2(shared / "weights/yolov5n-0.5.pt", folder)
     cv2.imwrite(str(folder / "img.jpg"), cv2.imdecode(np.frombuffer(astronaut, np.uint8), cv2.IMREAD_COLOR))
     shutil.copy2(locate("package:skimage/data/page.png"), folder)
-    ports = port_options()
+    with Image.open(folder / "page.png") as page:
+        page.save(folder / "pages.tiff", save_all=True, append_images=[page])
+        page.save(folder / "scan.pdf", save_all=True, append_images=[page], resolution=72)
+    ports = {f"--{name.replace('_', '-')}": port for name, port in free_ports().items()}
     arguments = " ".join(f"{option} {port}" for option, port in ports.items())
     process = subprocess.Popen(
         ["make", "serve", f"VENV={VENV}", f"ARGS={arguments}"], cwd=folder, stdout=subprocess.PIPE, text=True,
@@ -91,6 +95,7 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGES[page], re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUN)
 def test_every_command_works_in_the_order_of_the_page(copy: Copy, page: str) -> None:
     lines = [line for block in blocks(page, "sh") for line in block.splitlines() if not line.startswith("make ")]
@@ -103,11 +108,16 @@ def test_every_command_works_in_the_order_of_the_page(copy: Copy, page: str) -> 
         assert len(list((copy.folder / "result").iterdir())) >= 5
     elif page == "docs/models.md":
         assert all(name in outputs[".venv/bin/python repack.py --list"] for name in ("centerface", "craft-refined"))
+    elif page == "docs/documents.md":
+        suffixes = {path.name.partition(".")[2] for path in (copy.folder / "result").glob("scan.*")}
+        assert suffixes == {"pdf", "txt", "md", "json", "hocr", "alto.xml"}
+        assert (copy.folder / "result/pages.txt").read_text("utf-8").count("Region-based segmentation") == 2
     else:
         (described,) = [out for command, out in outputs.items() if command == "curl localhost:8081/models/fd3"]
         assert len(json.loads(described)[0]["workers"]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/operating.md"])
 def test_every_snippet_of_python_works(copy: Copy, page: str) -> None:
     (snippet,) = blocks(page, "python")
@@ -116,6 +126,7 @@ def test_every_snippet_of_python_works(copy: Copy, page: str) -> None:
 
 
 @pytest.mark.parametrize(("number", "request_"), [(0, "img.jpg fd1"), (1, "page.png ocr1")])
+@pytest.mark.slow
 def test_the_answers_on_the_page_are_the_answers(copy: Copy, number: int, request_: str) -> None:
     (shown,) = json.loads(blocks("README.md", "json")[number])
     picture, model = request_.split()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,51 +20,19 @@ from detserve.pack.packer import ModelChoice, PackRequest, pack
 from detserve.serve import versions
 from detserve.serve.management import Management
 from detserve.serve.model_config import Registration
-from tests.e2e.server import Server
+from tests.harness.load import Load
+from tests.harness.server import Server
 
 NAME = "fdv"
 CALLERS = 6
 
 
-class Load:
-    """Callers that ask one after the other, each on its own connection, and what they were answered."""
-
-    def __init__(self, url: str, picture: bytes, timeout: float = 30.0) -> None:
-        self.url, self.picture, self.timeout = url, picture, timeout
-        self.answers: Counter[str] = Counter()
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-
-    @contextmanager
-    def running(self) -> Iterator[Load]:
-        callers = [threading.Thread(target=self._ask) for _ in range(CALLERS)]
-        for caller in callers:
-            caller.start()
-        try:
-            self.wait_for(20)
-            yield self
-        finally:
-            self._stop.set()
-            for caller in callers:
-                caller.join()
-
-    def wait_for(self, more: int, answer: str | None = None) -> None:
-        """Return when so many more answers, of that kind, have come."""
-        deadline, before = time.monotonic() + 60, self.answers[answer] if answer else self.answers.total()
-        while (self.answers[answer] if answer else self.answers.total()) < before + more:
-            assert time.monotonic() < deadline, self.answers
-            time.sleep(0.01)
-
-    def _ask(self) -> None:
-        with requests.Session() as session:
-            while not self._stop.is_set():
-                try:
-                    answer = session.put(self.url, data=self.picture, timeout=self.timeout)
-                    said = answer.headers.get("X-Model", "") if answer.ok else f"{answer.status_code} {answer.text}"
-                except requests.RequestException as error:
-                    said = type(error).__name__
-                with self._lock:
-                    self.answers[said] += 1
+@contextmanager
+def asked(server: Server, picture: bytes) -> Iterator[Load]:
+    """Callers that ask one after the other; twenty answers have come when the block begins."""
+    with Load(server.port, NAME, [picture], CALLERS, timeout=30) as load:
+        load.wait_for(20)
+        yield load
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +57,7 @@ def put(archive: Path, server: Server) -> None:
 
 def versions_py(server: Server, *arguments: str) -> str:
     place = ["--management", server.management, "--run-dir", str(server.run_dir)]
-    command = [sys.executable, "-m", "detserve.serve.versions", NAME, *arguments, *place]
+    command = [sys.executable, "-m", "detserve", "versions", NAME, *arguments, *place]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
@@ -114,72 +81,60 @@ def management(server: Server, archives: dict[str, Path]) -> Iterator[Management
     (server.store / f"{NAME}.mar").unlink()
 
 
-@pytest.mark.parametrize("turn", range(2))
+@pytest.mark.parametrize("turn", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_no_request_fails_when_versions_change_under_load(
     server: Server, management: Management, archives: dict[str, Path], astronaut: bytes, turn: int
 ) -> None:
     folders = unpacked_folders(server)
-    load = Load(f"{server.url}/predictions/{NAME}", astronaut)
-    with load.running():
+    with asked(server, astronaut) as load:
         put(archives["2.0"], server)  # in the place of the archive that 1.0 was unpacked from
         management.register(f"{NAME}.mar", NAME, Registration(workers=1, batch_size=2))
         management.wait_ready(NAME, "2.0")
         load.wait_for(20)
-        assert set(load.answers) == {f"{NAME}/1.0"}, "a new version answers before it is the default"
+        assert set(load.said) == {f"{NAME}/1.0"}, "a new version answers before it is the default"
         new, old = versions_py(server, "--default", "2.0").splitlines()
         assert new.startswith(f"{NAME}/2.0: 1 of 1 workers ready, ") and new.endswith("requests that name no version")
         assert old.startswith(f"{NAME}/1.0: 2 of 2 workers ready, ") and old.endswith(" requests wait")
         load.wait_for(20, f"{NAME}/2.0")
         versions_py(server, "--retire", "1.0")
         load.wait_for(20)
-    print(f"turn {turn}: {dict(load.answers)}")
-    assert set(load.answers) == {f"{NAME}/1.0", f"{NAME}/2.0"}
+    print(f"turn {turn}: {dict(load.said)}")
+    assert set(load.said) == {f"{NAME}/1.0", f"{NAME}/2.0"}
     assert [each["modelVersion"] for each in management.versions(NAME)] == ["2.0"]
     assert (server.store / f"{NAME}.mar").is_file()
     assert unpacked_folders(server) == folders
 
 
+@pytest.mark.slow
 def test_the_two_commands_of_docs_versions_lose_no_request(
     server: Server, management: Management, astronaut: bytes
 ) -> None:
-    load = Load(f"{server.url}/predictions/{NAME}", astronaut)
-    with load.running():
+    with asked(server, astronaut) as load:
         options = ["--model", "centerface", "--size", "640", "--version", "2.0", "--out", str(server.store)]
         command = [sys.executable, "repack.py", NAME, *options, "--register", server.management]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
         assert ended.returncode == 0, ended.stderr
-        assert f"{NAME}/1.0 is still there: python -m detserve.serve.versions {NAME} --retire 1.0" in ended.stdout
+        assert f"{NAME}/1.0 is still there: python -m detserve versions {NAME} --retire 1.0" in ended.stdout
         load.wait_for(20, f"{NAME}/2.0")
         (listed,) = versions_py(server, "--retire", "1.0").splitlines()
         assert listed.startswith(f"{NAME}/2.0: ")
         load.wait_for(20)
-    print(f"packed, registered and retired under load: {dict(load.answers)}")
-    assert set(load.answers) == {f"{NAME}/1.0", f"{NAME}/2.0"}
+    print(f"packed, registered and retired under load: {dict(load.said)}")
+    assert set(load.said) == {f"{NAME}/1.0", f"{NAME}/2.0"}
 
 
-class Burst:
+class Burst(Load):
     """Sixty callers at once, so that most must wait; and what they were answered."""
 
     def __init__(self, server: Server, management: Management, picture: bytes, timeout: float) -> None:
-        self.answers: list[str] = []
-        url = f"{server.url}/predictions/{NAME}"
-
-        def ask() -> None:
-            try:
-                self.answers.append(requests.put(url, data=picture, timeout=timeout).headers.get("X-Model", "an error"))
-            except requests.Timeout:
-                self.answers.append("nothing")
-
-        self.callers = [threading.Thread(target=ask) for _ in range(60)]
-        for caller in self.callers:
-            caller.start()
+        super().__init__(server.port, NAME, [picture], callers=60, timeout=timeout, times=1)
+        self.__enter__()
         while management.versions(NAME)[0]["jobQueueStatus"]["pendingRequests"] < 10:
-            assert any(caller.is_alive() for caller in self.callers), "they were answered too fast to wait"
+            assert self.busy, "they were answered too fast to wait"
 
     def counts(self) -> Counter[str]:
-        for caller in self.callers:
-            caller.join()
-        return Counter(self.answers)
+        self.end()
+        return self.said
 
 
 def burst_before_the_switch(
@@ -205,6 +160,7 @@ def test_all_that_waits_is_answered_before_a_version_goes(
     assert counts[f"{NAME}/1.0"] >= 10
 
 
+@pytest.mark.slow
 def test_torchserves_own_removal_leaves_what_waits_unanswered(
     server: Server, management: Management, archives: dict[str, Path], astronaut: bytes
 ) -> None:
@@ -216,9 +172,10 @@ def test_torchserves_own_removal_leaves_what_waits_unanswered(
     assert (status, left.get("1.0")) in [(200, None), (500, [])]
     counts = burst.counts()
     print(f"after a DELETE in the midst of sixty requests: {dict(counts)}")
-    assert counts["nothing"] + counts["an error"] > 0
+    assert sum(count for said, count in counts.items() if not said.startswith(f"{NAME}/")) > 0
 
 
+@pytest.mark.slow
 def test_a_worker_of_the_old_version_starts_anew_as_the_old_version(
     server: Server, management: Management, archives: dict[str, Path], astronaut: bytes
 ) -> None:

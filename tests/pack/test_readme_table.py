@@ -16,7 +16,7 @@ from detserve.engines.parts import PartedEngines, PartedSource
 from detserve.errors import BackendMissing
 from detserve.models.maskrcnn import MaskRcnn, names
 from detserve.models.parts import PartedSpec
-from detserve.models.spec import ModelSpec, NetworkSpec, ReaderSpec
+from detserve.models.spec import ModelSpec, NetworkSpec, ReaderSpec, TextSpec
 from detserve.pack.weights import locate
 
 PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text("utf-8")
@@ -129,10 +129,18 @@ def random_checkpoint(spec: PartedSpec, path: Path) -> None:
     torch.save({k: v.abs() + 0.5 if k.endswith(("running_var", "_std")) else v for k, v in state.items()}, path)
 
 
-@pytest.mark.parametrize("name", WHOLE)
+LARGE = ("yolov5m-face", "yolov5l-face", "craft-refined")
+"""The largest of their kinds; a smaller one of each is walked by `make test`."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in WHOLE]
+)
 def test_what_has_a_tick_runs_like_its_reference_and_what_has_none_says_why(name: str, tmp_path: Path) -> None:
     spec = models.find(name)
-    if not spec.dynamic and not isinstance(spec, ReaderSpec):
+    if isinstance(spec, TextSpec):
+        spec = spec.override(size=(320, 320))  # what an engine is warmed up with
+    elif not spec.dynamic and not isinstance(spec, ReaderSpec):
         spec = spec.override(size=(96, 64))
     files = weight_files(spec, tmp_path)
     spec = spec.with_file_metadata(*files)

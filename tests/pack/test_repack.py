@@ -21,7 +21,7 @@ def run(*arguments: str | Path, hash_seed: str = "0") -> subprocess.CompletedPro
     return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=environment)
 
 
-@pytest.mark.parametrize("backend", ["openvino", "torchscript"])
+@pytest.mark.parametrize("backend", ["openvino", pytest.param("torchscript", marks=pytest.mark.slow)])
 def test_two_runs_write_the_same_bytes(tmp_path: Path, backend: str) -> None:
     for folder, seed in (("a", "1"), ("b", "2")):
         ended = run("fd1", "--size", "64", "--backend", backend, "--out", tmp_path / folder, hash_seed=seed)
@@ -175,6 +175,7 @@ def test_a_face_models_weights_given_to_craft_are_refused_by_name(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_users_checkpoints_are_packed_for_every_backend(shared: Path, tmp_path: Path) -> None:
     from detserve import engines
 

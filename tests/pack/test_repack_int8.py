@@ -19,6 +19,7 @@ SMALL = ("--size", "256", "--precision", "int8", "--calibration")
 
 
 @pytest.mark.usefixtures("nncf")
+@pytest.mark.slow
 def test_two_runs_write_the_same_bytes_smaller_and_with_their_figures(portraits: Path, tmp_path: Path) -> None:
     assert repack.main(["fd1", "--size", "256", "--precision", "fp32", "--out", str(tmp_path)]) == 0
     for folder, seed in (("a", "1"), ("b", "2")):
@@ -41,6 +42,7 @@ def test_two_runs_write_the_same_bytes_smaller_and_with_their_figures(portraits:
 
 
 @pytest.mark.usefixtures("nncf")
+@pytest.mark.slow
 def test_nothing_is_left_in_the_home_and_nothing_reported(portraits: Path, tmp_path: Path) -> None:
     """Also where the package is that NNCF would report its use by: it must not even be loaded."""
     home, packages = tmp_path / "home", tmp_path / "packages"
@@ -82,6 +84,7 @@ def test_an_engine_calibrated_on_other_pictures_is_refused(
 
 
 @pytest.mark.usefixtures("nncf")
+@pytest.mark.slow
 def test_text_is_found_in_int8_and_read_in_floats(tmp_path: Path) -> None:
     pages = tmp_path / "pages"
     pages.mkdir()

@@ -258,7 +258,7 @@ def test_orientation(name: str, orientation: int) -> None:
     expected = _UPRIGHT[orientation](smooth())
     header = read_header(data)
     assert header.orientation == orientation
-    assert header.stored == (48, 32)
+    assert header.stored_size == (48, 32)
     assert header.size == (expected.shape[1], expected.shape[0])
     picture = decode(data)
     assert picture.size == header.size and picture.rgb.flags.c_contiguous

@@ -13,7 +13,8 @@ import requests
 from detserve.client import grpc as grpc_client
 from detserve.serve.config import Settings
 from detserve.serve.output import busy_workers
-from tests.serve.conftest import Served, java_processes, write_archive
+from tests.harness.archives import write_archive
+from tests.harness.server import Served, java_processes
 
 Serve = Callable[..., Served]
 
@@ -51,6 +52,7 @@ def test_what_waits_and_what_is_worked_on_is_answered(settings: Settings, serve_
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_a_batch_that_waits_for_others_is_answered(settings: Settings, serve_py: Serve) -> None:
     served = serve_py(settings, "--batch-size", "4", "--max-batch-delay", "1500")
     served.wait_ready()

@@ -15,8 +15,9 @@ from detserve.errors import ServerFailed
 from detserve.places import CONFIG_DIR
 from detserve.serve.config import Listener, Settings
 from detserve.serve.frontend import Frontend, check_ports
+from detserve.serve.launch import free_ports
 from detserve.serve.management import read_key
-from tests.serve.conftest import Served, free_ports, java_processes
+from tests.harness.server import Served, java_processes
 
 Serve = Callable[..., Served]
 
@@ -64,10 +65,13 @@ def test_two_servers_do_not_share_a_run_directory(settings: Settings) -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_a_signal_ends_all_processes_with_status_0(number: signal.Signals, settings: Settings, serve_py: Serve) -> None:
     served = serve_py(settings)
-    assert served.wait_ready() == f"Try: curl -T img.jpg http://127.0.0.1:{settings.port}/predictions/echo"
+    served.wait_ready()
+    assert served.hint == f"Try: curl -T img.jpg http://127.0.0.1:{settings.port}/predictions/echo"
     url = f"http://127.0.0.1:{settings.port}/predictions/echo"
     assert requests.put(url, data=b"a picture", timeout=10).content == b"a picture"
     assert len(served.family) == 2  # Java and one worker
@@ -99,15 +103,15 @@ def test_when_java_dies_so_does_the_server(settings: Settings, serve_py: Serve) 
 
 
 @pytest.mark.e2e
-def test_off_loopback_requests_need_a_key(settings: Settings, serve_py: Serve) -> None:
-    served = serve_py(settings, "--address", "0.0.0.0")
-    assert '-H "Authorization: Bearer $KEY" -T img.jpg http://127.0.0.1:' in served.wait_ready()
-    url = f"http://127.0.0.1:{settings.port}/predictions/echo"
+def test_off_loopback_requests_need_a_key(guarded: Served) -> None:
+    settings = guarded.settings
+    assert '-H "Authorization: Bearer $KEY" -T img.jpg http://127.0.0.1:' in guarded.hint
+    url = f"{guarded.url}/predictions/echo"
     assert requests.put(url, data=b"a picture", timeout=10).status_code == 400
     key = read_key(settings.run_dir, "inference")
     allowed = {"Authorization": f"Bearer {key}"}
     assert requests.put(url, data=b"a picture", headers=allowed, timeout=10).content == b"a picture"
-    java = next(process for process in served.family if "java" in process.name())
+    java = next(process for process in guarded.family if "java" in process.name())
     listening = {
         c.laddr.port: c.laddr.ip.removeprefix("::ffff:") for c in java.net_connections() if c.status == "LISTEN"
     }
@@ -115,8 +119,6 @@ def test_off_loopback_requests_need_a_key(settings: Settings, serve_py: Serve) -
     assert listening[settings.management_port] == listening[settings.grpc_management_port] == "127.0.0.1"
     assert listening[settings.metrics_port] == "127.0.0.1"
     assert listening[settings.port] in ("::", "0.0.0.0")
-    assert served.end(signal.SIGTERM)[0] == 0
-    assert not settings.key_file.exists()
 
 
 def test_a_missing_archive_is_named(settings: Settings, serve_py: Serve) -> None:

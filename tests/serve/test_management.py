@@ -10,21 +10,19 @@ import requests
 
 from detserve.errors import ServerFailed
 from detserve.serve.config import Settings
-from detserve.serve.frontend import Frontend
+from detserve.serve.launch import free_ports
 from detserve.serve.management import Management, last_exception, read_key
 from detserve.serve.model_config import Registration
-from tests.serve.conftest import HANDLERS, Served, free_ports, java_processes, write_archive
+from tests.harness.archives import write_archive
+from tests.harness.server import Served, java_processes
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    folder = tmp_path_factory.mktemp("server")
-    for name in HANDLERS:
-        write_archive(folder / "store", name)
-    settings = Settings(model_store=folder / "store", run_dir=folder / "run", **free_ports())
-    with Frontend(settings):
-        yield settings
-    assert java_processes(settings) == []
+def server(bare: Settings) -> Iterator[Settings]:
+    """The server, without a model again afterwards."""
+    yield bare
+    for model in requests.get(f"{manage(bare).url}/models", timeout=10).json()["models"]:
+        requests.delete(f"{manage(bare).url}/models/{model['modelName']}", timeout=30)
 
 
 def register(server: Settings, name: str, workers: int = 1) -> Management:
@@ -58,8 +56,8 @@ def test_a_registered_model_is_served(server: Settings) -> None:
     ("name", "cause"),
     [
         ("lacking", "ModuleNotFoundError: No module named 'no_such_package'"),
-        ("late", "ModuleNotFoundError: No module named 'no_such_package'"),
-        ("raising", "RuntimeError: the engine is for another GPU"),
+        pytest.param("late", "ModuleNotFoundError: No module named 'no_such_package'", marks=pytest.mark.slow),
+        pytest.param("raising", "RuntimeError: the engine is for another GPU", marks=pytest.mark.slow),
         ("killed", r"it left no exception \(killed, or out of memory\?\)"),
     ],
 )
@@ -75,13 +73,14 @@ def test_a_worker_that_dies_tells_why_within_seconds(name: str, cause: str, serv
 
 @pytest.mark.e2e
 def test_a_version_that_does_not_say_when_it_is_done_stays(server: Settings) -> None:
-    archive = server.model_store / "echo.mar"
-    with zipfile.ZipFile(archive) as mar:
+    archive = server.model_store / "newer.mar"
+    with zipfile.ZipFile(server.model_store / "echo.mar") as mar:
         files = {name: mar.read(name) for name in mar.namelist()}
     with zipfile.ZipFile(archive, "w") as mar:
         for name, content in files.items():
             mar.writestr(name, content.replace(b'"modelVersion": "1.0"', b'"modelVersion": "2.0"'))
-    management = register(server, "echo")
+    management = manage(server)
+    management.register("newer.mar", "echo", Registration(workers=1, batch_size=2, max_batch_delay=5))
     management.wait_ready("echo", "2.0")
     with pytest.raises(
         ServerFailed, match=r"echo/2\.0 does not say when it is done.*curl -X DELETE .*/models/echo/2\.0 "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,9 +16,11 @@ import requests
 
 from detserve.serve.config import Settings, write
 from detserve.serve.frontend import Frontend
+from detserve.serve.launch import free_ports
 from detserve.serve.management import Management
 from detserve.serve.model_config import Registration
-from tests.serve.conftest import Served, free_ports, write_archive
+from tests.harness.archives import write_archive
+from tests.harness.server import Served
 
 Serve = Callable[..., Served]
 
@@ -27,19 +28,11 @@ Serve = Callable[..., Served]
 # On: archives of the store by their names, and nothing else
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A server with the API on; beside its store, "outside" has an archive and what it unpacks to."""
-    folder = tmp_path_factory.mktemp("opened")
-    write_archive(folder / "store", "echo")
-    write_archive(folder / "outside", "echo")
-    (folder / "outside" / "echo.mar").rename(folder / "outside" / "evil.mar")
-    zipfile.ZipFile(folder / "outside" / "evil.mar").extractall(folder / "outside" / "evil")
-    (folder / "store" / "elsewhere").symlink_to(folder / "outside")
-    (folder / "store" / "linked.mar").symlink_to(folder / "outside" / "evil.mar")
-    settings = Settings(model_store=folder / "store", run_dir=folder / "run", **free_ports())
-    with Frontend(settings):
-        yield settings
+@pytest.fixture
+def opened(bare: Settings) -> Settings:
+    """A server with the API on and no model."""
+    assert requests.get(f"http://127.0.0.1:{bare.management_port}/models", timeout=10).json()["models"] == []
+    return bare
 
 
 @pytest.mark.e2e
@@ -114,7 +107,7 @@ class Web:
         self.port = self._server.server_port
 
     def __enter__(self) -> Web:
-        Thread(target=self._server.serve_forever, daemon=True).start()
+        Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -181,6 +174,7 @@ def test_nothing_can_be_registered_or_removed(closed: Settings) -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_serve_py_waits_for_the_models_that_it_named_beforehand(settings: Settings, serve_py: Serve) -> None:
     served = serve_py(settings, "--no-model-api", "--max-batch-delay", "3")
     served.wait_ready()
@@ -190,6 +184,7 @@ def test_serve_py_waits_for_the_models_that_it_named_beforehand(settings: Settin
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_a_worker_that_dies_tells_why_there_too(settings: Settings, serve_py: Serve) -> None:
     write_archive(settings.model_store, "raising")
     status, errors = serve_py(settings, "raising", "--no-model-api").end()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -16,9 +15,10 @@ import requests
 from detserve.client import grpc as grpc_client
 from detserve.serve.config import Settings
 from detserve.serve.frontend import Frontend
-from detserve.serve.management import Management, read_key
-from detserve.serve.model_config import Registration
-from tests.serve.conftest import free_ports, write_archive
+from detserve.serve.launch import free_ports
+from detserve.serve.management import read_key
+from tests.harness.archives import write_archive
+from tests.harness.server import Served
 
 pytestmark = pytest.mark.e2e
 
@@ -36,16 +36,9 @@ def address() -> str:
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def opened(guarded: Served) -> Settings:
     """A server on all addresses, which serves `echo`."""
-    folder = tmp_path_factory.mktemp("outside")
-    write_archive(folder / "store", "echo")
-    settings = Settings(model_store=folder / "store", run_dir=folder / "run", address="0.0.0.0", **free_ports())
-    with Frontend(settings):
-        management = Management(f"http://127.0.0.1:{settings.management_port}", settings.run_dir)
-        management.register("echo.mar", "echo", Registration(workers=1))
-        management.wait_ready("echo")
-        yield settings
+    return guarded.settings
 
 
 def put(address: str, settings: Settings, **headers: str) -> requests.Response:

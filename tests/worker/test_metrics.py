@@ -39,7 +39,7 @@ class Counters:
 
 @pytest.fixture
 def counters(monkeypatch: pytest.MonkeyPatch) -> Counters:
-    monkeypatch.setattr(metrics, "SECONDS", 0.05)
+    monkeypatch.setattr(metrics, "INTERVAL", 0.05)
     return Counters()
 
 
@@ -79,7 +79,7 @@ def test_a_batch_counts_once_and_its_pictures_each(counters: Counters) -> None:
 
 
 def test_many_batches_make_few_lines(counters: Counters, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "SECONDS", 0.3)
+    monkeypatch.setattr(metrics, "INTERVAL", 0.3)
     worker = metrics.WorkerMetrics(SimpleNamespace(model_name="fd1", metrics=counters))
     for _ in range(500):
         worker.observe(results([3.0]))

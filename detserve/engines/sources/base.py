@@ -17,10 +17,10 @@ class Source(Protocol):
 
     @property
     def spec(self) -> ModelSpec:
-        """What it is."""
+        """The spec of the model."""
 
     def export(self, path: Path) -> None:
         """Write it as ONNX: input `pixels`, uint8 RGB [n, h, w, 3], n open; outputs named as in the spec."""
 
     def reference(self, pixels: Pixels) -> Outputs:
-        """Its outputs for a batch of pixels, uint8 [n, h, w, 3], computed in fp32 by what is nearest to its origin."""
+        """Its outputs for a batch of pixels, uint8 [n, h, w, 3], in fp32: what the engines built from it must match."""

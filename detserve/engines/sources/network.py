@@ -72,7 +72,7 @@ class Preprocessed(nn.Module):
         return outputs
 
     def example(self) -> Tensor:
-        """A blank batch of the right shape, for tracing: of two, so that a batch of one is not taken for fixed."""
+        """A blank batch for tracing: of two, so that one is not taken for fixed; small where sides are open."""
         return torch.from_numpy(self.spec.example(2))
 
     def export(self, path: Path) -> None:

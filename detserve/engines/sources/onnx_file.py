@@ -22,8 +22,8 @@ from detserve.models.spec import OnnxSpec, Outputs
 class OnnxFile:
     """The file's graph behind nodes that turn uint8 RGB [n, h, w, 3] into what it was trained on.
 
-    What its input and output are, the spec says, see `OnnxSpec`. Raises BadWeights for what is no ONNX file or has
-    another number of outputs.
+    The spec says what the file's input and outputs are, see `OnnxSpec`. Raises BadWeights for a file that is no ONNX
+    file or has another number of inputs or outputs.
     """
 
     def __init__(self, path: Path, spec: OnnxSpec) -> None:
@@ -34,7 +34,7 @@ class OnnxFile:
             raise BadWeights(
                 f"{path.name}: not an ONNX file ({error}); {spec.name} takes {spec.weights.origin}"
             ) from None
-        # Its names shall be none of ours: what goes in front of it and behind has names, too.
+        # The names in the file must not clash with those of the nodes that are added in front of it and behind it.
         model = onnx.compose.add_prefix(model, "file.")
         weights = {tensor.name for tensor in model.graph.initializer}
         inputs = [value.name for value in model.graph.input if value.name not in weights]
@@ -61,7 +61,7 @@ class OnnxFile:
         onnx.save(self.model, path)
 
     def reference(self, pixels: Pixels) -> Outputs:
-        """The outputs as ONNX Runtime computes them from the graph as it stands, in fp32 on the CPU."""
+        """The outputs as ONNX Runtime computes them in fp32 on the CPU, without optimising the graph."""
         return dict(zip(self.spec.outputs, self._session.run(list(self.spec.outputs), {INPUT: pixels}), strict=True))
 
     @cached_property

@@ -1,4 +1,4 @@
-"""CenterFace: faces with five landmarks, anchor free."""
+"""CenterFace: faces with five landmarks, anchor-free."""
 
 from detserve.models.centerface.layout import STRIDE
 from detserve.models.centerface.spec import SPECS, CenterFace

@@ -1,4 +1,4 @@
-"""How CenterFace's outputs are laid out; free of PyTorch, for the decode on either side."""
+"""How CenterFace's outputs are laid out. Free of PyTorch, because the decode in numpy needs it too."""
 
 STRIDE = 4
-"""Pixels of the input a cell of the maps."""
+"""Pixels of the input for each cell of the maps."""

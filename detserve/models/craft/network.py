@@ -26,7 +26,7 @@ class Backbone(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         vgg = vgg16_bn()
-        # A slice ends where the decoder looks: behind a ReLU, but for the fourth, which ends in front of one.
+        # A slice ends where the decoder takes its map: behind a ReLU, except the fourth, which ends in front of one.
         self.slice1 = vgg[:13]
         self.slice2 = vgg[13:20]
         self.slice3 = vgg[20:30]
@@ -45,7 +45,7 @@ class Backbone(nn.Module):
 
 
 class Merge(nn.Module):
-    """Two maps of one size side by side, then a 1x1 and a 3x3 convolution."""
+    """Two maps of the same size, concatenated by channel, then a 1x1 and a 3x3 convolution."""
 
     def __init__(self, inputs: int, middle: int, outputs: int) -> None:
         super().__init__()
@@ -81,10 +81,10 @@ class CraftNetwork(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """float32 [n, 3, h, w], RGB less mean over deviation, sides multiples of 32 → text, link [n, 1, h/2, w/2].
+        """float32 [n, 3, h, w], RGB as (pixel - mean) / std, sides multiples of 32 → text, link [n, 1, h/2, w/2].
 
-        Both are scores as trained, about 0 to 1, and no sigmoid follows; cell (row, column) is at the pixels
-        2 row and 2 column of the input.
+        Both are scores as trained, about 0 to 1; no sigmoid follows. The cell (row, column) lies at pixel row 2 row and
+        pixel column 2 column of the input.
         """
         scores, _ = self.read(x)
         return scores[:, :1], scores[:, 1:]
@@ -100,7 +100,7 @@ class CraftNetwork(nn.Module):
 
 
 class RefineNetwork(nn.Module):
-    """CRAFT's refiner: a link map that joins the words of a line, from convolutions of four widths of view."""
+    """CRAFT's refiner: a link map that joins the words of a line, from convolutions of four dilations."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from detserve.core.detections import Detections, Floats
-from detserve.models.craft import decode as craft
 from detserve.models.spec import NetworkSpec, Outputs, TextSpec, Weights
 
 if TYPE_CHECKING:
     from torch import nn
 
 STRIDE = 2
-"""Pixels of the input a pixel of the maps."""
+"""Pixels of the input for each pixel of the maps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Craft(NetworkSpec, TextSpec):
-    """The network alone. conf is the least text value of a word; link and low are its other two thresholds."""
+    """The network alone. conf: the text threshold; link_threshold and low_text: see `craft.decode.words`."""
 
     link_threshold: float = 0.4
     low_text: float = 0.4
@@ -48,6 +47,8 @@ class Craft(NetworkSpec, TextSpec):
         return {name: outputs[name][:, 0] for name in self.outputs}
 
     def _decode_one(self, outputs: Outputs, i: int, conf: float) -> Detections:
+        from detserve.models.craft import decode as craft
+
         text, link = (outputs[name][i, 0] for name in self.outputs)
         quads, scores, outlines = craft.words(
             text, link, text_threshold=conf, link_threshold=self.link_threshold, low_text=self.low_text

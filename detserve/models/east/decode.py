@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from detserve.core.detections import Floats
 
 STRIDE = 4
-"""Pixels of the input a cell of the maps."""
+"""Pixels of the input for each cell of the maps."""
 MAX_CELLS = 8192
-"""This many cells become quads at most, the best by score: bounds the time on a threshold near zero."""
+"""At most this many cells become quads, the best by score. This bounds the time when the threshold is near zero."""
 
 Layout = Literal["vgg16", "tensorflow"]
 DISTANCES: dict[Layout, tuple[int, int, int, int]] = {"vgg16": (0, 3, 1, 2), "tensorflow": (0, 1, 2, 3)}
-"""Where each layout has the distances top, right, bottom, left among its channels; the angle is the fifth in both."""
+"""The channels of the distances top, right, bottom, left in each layout; the angle is the fifth channel in both."""
 
 _Doubles = NDArray[np.float64]
 _Outlines = NDArray[np.complex128]
@@ -26,7 +26,7 @@ _Outlines = NDArray[np.complex128]
 def decode(score: Floats, geometry: Floats, *, layout: Layout, threshold: float) -> tuple[Floats, Floats]:
     """Maps of one picture → a quad for each cell whose score is at least `threshold`, in row-major order of the cells.
 
-    Of more than MAX_CELLS the best are taken. A score of 0 is no text, whatever the threshold.
+    Of more than MAX_CELLS cells the best are taken. A score of 0 is no text, whatever the threshold.
 
     score: float32 [h, w], 0-1; geometry: float32 [5, h, w], the distances of a cell from the sides of its text in
     pixels of the input, and the angle of the text in radians, counter-clockwise. Channels are top, bottom, left,
@@ -58,11 +58,11 @@ def inside(quads: Floats, size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def locality_nms(quads: Floats, scores: Floats, threshold: float = 0.2) -> tuple[Floats, Floats, Floats]:
-    """Locality-aware NMS: neighbouring quads are merged as they come, then the heaviest of those that overlap stay.
+    """Locality-aware NMS: neighbouring quads are merged in their order, then the heaviest of overlapping ones is kept.
 
     quads [n, 4, 2], convex and clockwise, in row-major order of their cells; scores [n], above 0. A quad is merged into
-    the one before when their IoU is greater than `threshold`: corners are averaged with the scores as weights, and
-    the weights add up. Then `nms` with these weights.
+    the one before it when their IoU is greater than `threshold`: corners are averaged with the scores as weights, and
+    the weights add up. Then `nms` runs with these weights as scores.
 
     Returns quads float32 [m, 4, 2], heaviest first, their weights float32 [m] (the paper's score, beyond 1), and the
     mean scores of what was merged, float32 [m]: a confidence from 0 to 1.
@@ -87,9 +87,9 @@ def locality_nms(quads: Floats, scores: Floats, threshold: float = 0.2) -> tuple
 
 
 def nms(quads: Floats, scores: Floats, threshold: float) -> NDArray[np.intp]:
-    """Greedy non-maximum suppression of quads: indices of those that stay, best score first.
+    """Greedy non-maximum suppression of quads: indices of those that are kept, best score first.
 
-    quads [n, 4, 2], convex and clockwise, scores [n]. A quad goes when its IoU with a better one that stays is
+    quads [n, 4, 2], convex and clockwise, scores [n]. A quad is dropped when its IoU with a better one that is kept is
     greater than `threshold`. Equal scores keep the order of the input. cv2.dnn.NMSBoxesRotated, which the TensorFlow
     samples use, takes the IoU to be 1 where one rectangle lies wholly inside the other, and is the same otherwise.
     """
@@ -115,9 +115,9 @@ def iou(a: Floats | _Doubles, b: Floats | _Doubles) -> _Doubles:
     first, second = first - origin, second - origin
     inner = first
     for corner in range(4):
-        inner = _fold(inner, second[corner], second[(corner + 1) % 4])
+        inner = _clip_half_plane(inner, second[corner], second[(corner + 1) % 4])
     areas = np.maximum([_area(first), _area(second)], 0)
-    # The sides of a sliver point anywhere, by rounding: what they cut off may be more than there is.
+    # The sides of a sliver may point anywhere because of rounding, so that more may be shared than there is.
     shared = np.clip(_area(inner), 0, areas.min(axis=0))
     union = areas.sum(axis=0) - shared
     overlap: _Doubles = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
@@ -129,11 +129,11 @@ def _complex(quads: Floats | _Doubles) -> _Outlines:
     return np.ascontiguousarray(quads[..., 0].T + 1j * quads[..., 1].T.astype(np.float64))
 
 
-def _fold(outlines: _Outlines, start: _Outlines, end: _Outlines) -> _Outlines:
-    """Outlines [k, n] → [2k, n]: what lies left of the way from start to end, [n] each, is folded onto its line.
+def _clip_half_plane(outlines: _Outlines, start: _Outlines, end: _Outlines) -> _Outlines:
+    """Outlines [k, n] → [2k, n]: what lies left of the line from start to end, [n] each, is projected onto it.
 
-    Nothing moves across the line and a line encloses nothing, so what an outline encloses on the right stays as it
-    was: the area of the result is that of the clipped shape, with no special case for any position.
+    Nothing crosses the line, and what lies on it encloses nothing. So the area of the result is that of the part on
+    the right of the line, with no special case for any position.
     """
     length = np.abs(end - start)
     right = np.divide(1j * (end - start), length, out=np.zeros_like(start), where=length > 0)
@@ -153,7 +153,7 @@ def _area(outlines: _Outlines) -> _Doubles:
 
 
 def _starts(before: Floats | _Doubles, quads: Floats, threshold: float) -> NDArray[np.bool_]:
-    """Which quads do not overlap what stood one place before them; the first never does."""
+    """Which quads start a group: those that do not overlap the one `before` them, and the first."""
     return np.concatenate([[True], iou(before[:-1], quads[1:]) <= threshold])
 
 

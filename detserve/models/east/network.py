@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from detserve.models.vgg import vgg16_bn
 
 REACH = 512
-"""The farthest that an edge of a box may be from a cell, in pixels of the input."""
+"""The largest distance of a box's edge from its cell, in pixels of the input."""
 UNITS = ((1024, 128, 1), (128, 128, 3), (384, 64, 1), (64, 64, 3), (192, 32, 1), (32, 32, 3), (32, 32, 3))
 """Inputs, outputs and kernel of the convolutions of the merging branch: two for each merge, one more at the end."""
 
 
 class Extractor(nn.Module):
-    """VGG16, of which the last four pools are looked at."""
+    """VGG16; the maps behind its last four pools go on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Extractor(nn.Module):
 
 
 class Merge(nn.Module):
-    """From the coarsest map on: double it, put the next finer one beside it, convolve 1x1 and 3x3."""
+    """From the coarsest map on: double it, concatenate the next finer one by channel, convolve 1x1 and 3x3."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,8 +94,9 @@ class EastNetwork(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """float32 [n, 3, h, w], RGB from -1 to 1, sides multiples of 32 → score [n, 1, h/4, w/4], geometry [n, 5, …].
 
-        Score: 0 to 1. Geometry: distances from the cell, which is at the pixels 4 row and 4 column of the input, to the
-        top, bottom, left and right edges of its box in such pixels, and the box's angle in radians, within ±π/2.
+        Score: 0 to 1. Geometry: the distances in pixels of the input from the cell to the top, bottom, left and right
+        edges of its box, and the box's angle in radians, within ±π/2. The cell (row, column) lies at pixel row 4 row
+        and pixel column 4 column.
         """
         outputs: tuple[Tensor, Tensor] = self.output(self.merge(self.extractor(x)))
         return outputs

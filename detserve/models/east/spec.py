@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EastVgg16(NetworkSpec, TextSpec):
-    """The PyTorch variant. conf is the least score of a cell, iou the overlap from which quads are merged."""
+    """The PyTorch variant. conf is the least score of a cell. Quads that overlap by more than iou are merged."""
 
     def architecture(self) -> nn.Module:
         """The network, untrained."""
@@ -57,7 +57,7 @@ class EastTensorFlow(OnnxSpec, TextSpec):
 
     def decode(self, outputs: Outputs, conf: Sequence[float]) -> list[Detections]:
         """The quads of each picture after NMS."""
-        # The order of a converted graph's outputs depends on the command: the score has one channel.
+        # The order of the outputs depends on the command that converted the graph. The score has one channel.
         score, geometry = sorted((outputs[name] for name in self.outputs), key=lambda maps: maps.shape[3])
         found = []
         for i, c in enumerate(conf):

@@ -16,9 +16,9 @@ Outline = NDArray[np.int32]
 """A closed line through whole pixels, int32 [k, 2]."""
 
 MAX_CANDIDATES = 1000
-"""This many contours are looked at, as in PP-OCR: bounds the time on a map of noise."""
+"""At most this many contours are looked at, as in PP-OCR. This bounds the time on a map of noise."""
 MIN_SIDE = 3
-"""A rectangle of text is at least this wide and high: in map pixels; two more after the offset; one in the picture."""
+"""The least side of a text's rectangle: this many map pixels, two more after the offset, one more on the picture."""
 ARC_TOLERANCE = 0.25
 """How far a chord may lie inside the round corner that it stands for, in map pixels: Clipper's default."""
 
@@ -37,11 +37,11 @@ def quads(
 
     A region is a connected set of pixels above `threshold`, grown by one pixel to the right and down when `dilate`.
     Its score is the mean probability inside its smallest rectangle ("fast") or inside its contour ("slow"); regions
-    below `box_threshold` go. DB learns shrunken text, so that rectangle is moved outwards by
-    area * `unclip` / perimeter, at least a little: `unclip` is above 0.
+    below `box_threshold` are dropped. DB learns shrunken text, so the sides of that rectangle are moved outwards by
+    area * `unclip` / perimeter; `unclip` must be above 0.
 
     Quads are clockwise from the top left, in map pixels and fractions of them, and may reach beyond the map. Given
-    the `size` (width, height) of the picture that the map stands for, they are what PP-OCR answers: whole pixels of
+    the `size` (width, height) of the picture that the map stands for, they are what PP-OCR returns: whole pixels of
     that picture, inside it. The order is that of cv2.findContours.
     """
     mask = (probability > threshold).astype(np.uint8)
@@ -65,7 +65,10 @@ def quads(
 
 
 def _rectangles(outlines: Iterable[Outline], min_side: float) -> tuple[Floats, NDArray[np.intp]]:
-    """The smallest rectangle round each outline whose shorter side is at least that: corners, and which outlines."""
+    """The smallest rectangles around outlines, without those that have a side below `min_side`.
+
+    → their corners, float32 [m, 4, 2], and the indices of their outlines [m].
+    """
     rectangles = [cv2.minAreaRect(outline) for outline in outlines]
     large = [i for i, (_, sides, _) in enumerate(rectangles) if min(sides) >= min_side]
     points = [cv2.boxPoints(rectangles[i]) for i in large]
@@ -85,21 +88,21 @@ def _mean_inside(probability: Floats, outline: Outline | Floats) -> float:
 def _offset(boxes: Floats, unclip: float) -> NDArray[np.int32]:
     """Rectangles [n, 4, 2], clockwise, moved outwards, with round corners → their outlines, int32 [n, k, 2].
 
-    Without a library, what Clipper makes of them with round joins, for a distance of a pixel or more: it cuts
+    This gives what the library Clipper gives with round joins, for a distance of a pixel or more: Clipper truncates
     corners to whole pixels, flattens arcs, and rounds the points, halves away from zero. Some points come twice.
     """
     sides = np.linalg.norm(boxes[:, [1, 2]] - boxes[:, [0, 1]], axis=2).astype(np.float64)
     distance = (sides.prod(axis=1) * unclip / (2 * sides.sum(axis=1)))[:, None, None]
     centres = np.trunc(boxes).astype(np.float64)
     along = np.roll(centres, -1, axis=1) - centres
-    towards = np.arctan2(-along[..., 0], along[..., 1])[..., None]  # of the normal of the side that follows
-    since = np.roll(towards, 1, axis=1)
-    turn = (towards - since) % (2 * np.pi)
-    # A circle is as many chords as stay within the tolerance, and no shorter than two pixels each.
+    normal = np.arctan2(-along[..., 0], along[..., 1])[..., None]  # angle of the normal of the side behind the corner
+    previous = np.roll(normal, 1, axis=1)
+    turn = (normal - previous) % (2 * np.pi)
+    # A circle has as many chords as stay within the tolerance, none of them shorter than two pixels.
     chord = 2 * np.pi / np.minimum(np.pi / np.arccos(1 - np.minimum(ARC_TOLERANCE / distance, 0.25)), np.pi * distance)
     chords = np.maximum(np.floor(turn / chord + 0.5), 1)
     number = np.arange(chords.max(initial=0) + 1)
-    angle = np.where(number < chords, since + number * chord, towards)
+    angle = np.where(number < chords, previous + number * chord, normal)
     points = centres[:, :, None] + distance[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     outlines: NDArray[np.int32] = np.trunc(points + np.copysign(0.5, points)).astype(np.int32)
     return outlines.reshape(len(boxes), 4 * len(number), 2)

@@ -11,9 +11,8 @@ import numpy as np
 
 from detserve.core.detections import Detections, Floats, Pixels
 from detserve.errors import BadWeights
-from detserve.models.ppocr import decode as db
 from detserve.models.spec import HALF_RANGE, OnnxSpec, Outputs, ReaderSpec, TextSpec, Weights
-from detserve.text import crops, ctc
+from detserve.text import ctc
 from detserve.text.ctc import Line
 
 
@@ -21,14 +20,17 @@ from detserve.text.ctc import Line
 class DB(OnnxSpec, TextSpec):
     """A probability map of shrunken text, and its post-processing.
 
-    threshold: a pixel above it is text; unclip: how far a region is grown. conf is the least mean probability of a box.
+    threshold: a pixel above it is text; unclip: how far a region is grown, see `decode.quads`. conf is the least mean
+    probability of a box.
     """
 
     threshold: float = 0.3
     unclip: float = 1.6
 
     def decode(self, outputs: Outputs, conf: Sequence[float]) -> list[Detections]:
-        """The quads of each picture's map, one pixel of the map being one of the input."""
+        """The quads of each picture. A pixel of the map is a pixel of the input."""
+        from detserve.models.ppocr import decode as db
+
         maps = outputs[self.outputs[0]][:, 0]
         return [
             Detections.of_quads(*db.quads(m, threshold=self.threshold, box_threshold=c, unclip=self.unclip))
@@ -42,13 +44,16 @@ class DB(OnnxSpec, TextSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class PPReader(OnnxSpec, ReaderSpec):
-    """A recogniser whose alphabet stands in its ONNX file: CTC over a line of fixed height and any width."""
+    """A recogniser of lines of fixed height and any width, by CTC. Its alphabet stands in its ONNX file."""
 
     dynamic: ClassVar[bool] = True
     best_class: ClassVar[bool] = True
 
     def with_file_metadata(self, *weights: Path) -> Self:
-        """With the alphabet of the file's metadata, and the space that follows it."""
+        """This spec with the alphabet of the file's metadata, and a space as the last character.
+
+        Raises BadWeights for a file that is no ONNX file or has no alphabet.
+        """
         import onnx
 
         try:
@@ -62,7 +67,7 @@ class PPReader(OnnxSpec, ReaderSpec):
         return self.override(alphabet="".join(entries["character"].split("\n")) + " ")
 
     def width(self, aspect: float) -> int:
-        """The line's width at the input's height, rounded up to the stride, so that few widths occur."""
+        """The line's width at the input's height, rounded up to a multiple of the stride, so that few widths occur."""
         width = -(-int(np.ceil(self.size[1] * aspect)) // self.stride) * self.stride
         return min(max(width, 2 * self.stride), self.size[0])
 
@@ -71,7 +76,9 @@ class PPReader(OnnxSpec, ReaderSpec):
         return height == self.size[1] and width % self.stride == 0 and 0 < width <= self.size[0]
 
     def place(self, text: Pixels, width: int) -> tuple[Pixels, int]:
-        """The line scaled to the input's height, and padding at its right."""
+        """The line scaled to the input's height, with padding at the right."""
+        from detserve.text import crops
+
         return crops.fit(text, self.size[1], width, self.fill)
 
     def read(self, outputs: Outputs) -> list[Line]:

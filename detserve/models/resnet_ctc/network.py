@@ -1,4 +1,4 @@
-"""A reader of cropped words in PyTorch: a residual network without rectifier or recurrence, and a linear CTC head.
+"""A reader of cropped words in PyTorch: a residual network without rectification or recurrence, and a linear CTC head.
 
 Source: Baek et al., 2019, "What Is Wrong With Scene Text Recognition Model Comparisons?", its combination
 None-ResNet-None-CTC; the residual network is that of Cheng et al., 2017, "Focusing Attention"; the loss that of Graves
@@ -18,7 +18,7 @@ CLASSES = 37
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, added to the input; a 1x1 fits the input where the channels change."""
+    """Two 3x3 convolutions, added to the input; a 1x1 convolution adapts the input where the channels change."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class ResNetCTC(nn.Module):
 
         26 steps from left to right for w = 100.
         """
-        # Of a picture 32 high one row is left, and the mean is that row.
+        # One row is left of an input 32 pixels high, so the mean is that row.
         columns = self.FeatureExtraction(x).mean(2)
         logits: Tensor = self.Prediction(columns.transpose(1, 2))
         return logits

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetReader(NetworkSpec, ReaderSpec):
-    """Every word is stretched to one size."""
+    """A recogniser of single words, by CTC. Every word is stretched to the same size."""
 
     def architecture(self) -> nn.Module:
         """The network behind a conversion to grey, untrained."""
@@ -34,7 +34,7 @@ class ResNetReader(NetworkSpec, ReaderSpec):
         load_strictly(network.reader, read_state_dict(paths[0]), paths[0])
 
     def width(self, aspect: float) -> int:
-        """The one width there is."""
+        """The width of the input, the same for every word."""
         return self.size[0]
 
     def place(self, text: Pixels, width: int) -> tuple[Pixels, int]:
@@ -44,7 +44,7 @@ class ResNetReader(NetworkSpec, ReaderSpec):
         return cv2.resize(text, self.size, interpolation=cv2.INTER_CUBIC).astype("uint8", copy=False), width
 
     def read(self, outputs: Outputs) -> list[Line]:
-        """The words of a batch; a word's confidence is the product of its steps'."""
+        """The words of a batch; a word's confidence is the product of the probabilities of its steps."""
         return ctc.decode(outputs["logits"], self.alphabet, logits=True, confidence="product")
 
 

@@ -1,4 +1,4 @@
-"""yolov5-face: faces with five landmarks, anchor based, in five sizes."""
+"""yolov5-face: faces with five landmarks, anchor-based, in five sizes."""
 
 from detserve.models.yolov5face.layout import ANCHORS, STRIDES, VALUES
 from detserve.models.yolov5face.spec import SPECS, Yolov5Face

@@ -14,8 +14,8 @@ from detserve.models.yolov5face.layout import ANCHORS, STRIDES, VALUES
 def decode(levels: Sequence[Floats], anchors: Sequence[float], conf: Sequence[float]) -> list[Detections]:
     """The cells whose objectness and score (objectness times class) are above `conf`, in pixels of the input.
 
-    levels: float32 [n, 48, h, w] of each stride; anchors: width, height in pixels of three for each stride, flat; conf:
-    a threshold for each of the n pictures.
+    levels: float32 [n, 48, h, w] for each stride; anchors: width, height in pixels of three anchors for each stride,
+    flat; conf: a threshold for each of the n pictures.
 
     With s = sigmoid, anchor aw, ah and stride t, a cell gx, gy means: centre (2 s(x) - 0.5 + gx) t, likewise y;
     width (2 s(w))² aw, likewise height; landmark v aw + gx t, likewise y with ah. Rows are ordered by level,
@@ -43,7 +43,7 @@ def _level(
 ) -> tuple[NDArray[np.intp], Floats, Floats, Floats]:
     """Head map [n, 48, h, w], anchors [3, 2], logit [n] → picture [k], boxes [k, 4], scores [k], points [k, 5, 2].
 
-    Only cells with an objectness above the picture's `logit` are touched: few of some thousands.
+    Only cells whose objectness is above the picture's `logit` are touched: few of some thousands.
     """
     n, _, h, w = head.shape
     maps = head.reshape(n, ANCHORS, VALUES, h, w)

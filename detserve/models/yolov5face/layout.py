@@ -1,8 +1,8 @@
-"""How the outputs of yolov5-face are laid out; free of PyTorch, for the decode on either side."""
+"""How the outputs of yolov5-face are laid out. Free of PyTorch, because the decode in numpy needs it too."""
 
 STRIDES = (8, 16, 32)
-"""Pixels of the input a cell of each output."""
+"""Pixels of the input for each cell, output by output."""
 ANCHORS = 3
-"""Anchors a cell."""
+"""Anchors of each cell."""
 VALUES = 16
-"""Values an anchor: x, y, w, h, objectness, five landmarks x, y, class."""
+"""Values of each anchor: x, y, w, h, objectness, five landmarks x, y, class."""

@@ -1,7 +1,7 @@
 """The networks of yolov5-face in PyTorch: a backbone of shuffle or CSP blocks, a path-aggregation neck, three heads.
 
 Source: Qi et al., 2021, "YOLO5Face: Why Reinventing a Face Detector". Written from a description of the layers; the
-names of attributes, and so the keys of the state dict, are those of the checkpoints that the project gives out.
+names of attributes, and so the keys of the state dict, are those of the project's published checkpoints.
 
 Every operation leaves the batch size and the picture's size free when the network is traced, exported to ONNX or
 converted by torch2trt. That is why halves are taken by indexing and interleaved by unsqueeze, cat and flatten:
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from detserve.models.yolov5face.layout import ANCHORS, STRIDES, VALUES
 
 EPS = 1e-3
-"""Of all batch norms of the family; PyTorch's default of 1e-5 gives visibly different outputs."""
+"""Epsilon of all batch norms of the family; PyTorch's default of 1e-5 gives visibly different outputs."""
 
 
 class ConvUnit(nn.Module):
@@ -150,7 +150,7 @@ class Join(nn.Module):
 
 
 class Heads(nn.Module):
-    """A 1x1 convolution for each level; and the anchors as checkpoints carry them, which are not used in here."""
+    """A 1x1 convolution for each level. The anchors are here only because checkpoints have them."""
 
     anchors: Tensor
     anchor_grid: Tensor
@@ -234,11 +234,11 @@ class Yolov5FaceNetwork(nn.Module):
         c3, c4, c5 = (maps[tap] for tap in self.taps)
         reduce5, up5, join4, merge4, reduce4, up4, join3, merge3, *rest = layers[self.neck_at :]
         down3, rejoin4, remerge4, down4, rejoin5, remerge5, heads = rest
-        # Top down: each coarser map, doubled, beside the backbone's map of that stride ...
+        # Top down: each coarser map is doubled and joined with the backbone's map of that stride ...
         top5 = reduce5(c5)
         top4 = reduce4(merge4(join4(up5(top5), c4)))
         p3 = merge3(join3(up4(top4), c3))
-        # ... then bottom up: each finer map, halved, beside the one that was doubled above.
+        # ... then bottom up: each finer map is halved and joined with the one that was doubled above.
         p4 = remerge4(rejoin4(down3(p3), top4))
         p5 = remerge5(rejoin5(down4(p4), top5))
         outputs: tuple[Tensor, ...] = heads(p3, p4, p5)

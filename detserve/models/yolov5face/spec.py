@@ -1,4 +1,4 @@
-"""yolov5-face: faces with five landmarks, anchor based, in five sizes. Its weights are the user's own (GPL-3.0)."""
+"""yolov5-face: faces with five landmarks, anchor-based, in five sizes. Its weights are the user's own (GPL-3.0)."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Yolov5Face(NetworkSpec, DetectorSpec):
         return Yolov5FaceNetwork(self.blocks, self.width, self.depth, self.anchors)
 
     def load_weights(self, network: nn.Module, *paths: Path) -> None:
-        """Load a checkpoint of the project, as it gives them out or as a state dict.
+        """Load a checkpoint of the project, as it was published or as a state dict.
 
-        Raises BadWeights when the file is no checkpoint, when its tensors are not those of this network, naming the
-        model of the family that they fit, and when it was trained with other anchors than `decode` uses.
+        Raises BadWeights when the file is no checkpoint; when its tensors are not those of this network, naming the
+        model of the family that they fit; and when it was trained with other anchors than `decode` uses.
         """
         import torch
 

@@ -1,0 +1,114 @@
+"""Run: documents → pages that are sent several at a time → results, in order."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+from detserve.client.answer import Answer, Failure
+from detserve.client.documents.job import Job, Wanted
+from detserve.client.documents.output import Answered
+from detserve.client.documents.page import DocumentError, Page
+from detserve.errors import RequestError
+
+IN_FLIGHT = 4
+"""Pages that are sent at once."""
+AHEAD = 2 * IN_FLIGHT
+"""Pages that are rendered, and neither answered nor written: what is held in memory of any document."""
+
+Step = tuple[Job, Page | None, Future[Answer] | None]
+"""A page of a job and its answer to come; None and None: all pages of the job came before."""
+
+
+class Run:
+    """All documents of one command.
+
+    One thread renders, and writes; others wait for answers. What a page of one document costs in time is spent while
+    those before it are read by the server, whatever document they are of.
+    """
+
+    def __init__(self, ask: Callable[[bytes], Answer], bar: tqdm, name: str) -> None:  # type: ignore[type-arg]  # not at run time
+        self.failures = 0
+        self._ask = ask
+        self._bar = bar
+        self._name = name
+        self._steps: deque[Step] = deque()
+
+    def __call__(self, jobs: Sequence[Job]) -> None:
+        """Do all jobs. Of a job that fails, or is interrupted, nothing is left."""
+        pool = ThreadPoolExecutor(IN_FLIGHT)
+        try:
+            for job in jobs:
+                self._send(job, pool)
+            while self._steps:
+                self._settle()
+        finally:
+            for job in jobs:
+                job.discard()
+            pool.shutdown(cancel_futures=True)  # waits for answers under way, which a person may interrupt too
+
+    def _send(self, job: Job, pool: ThreadPoolExecutor) -> None:
+        """Send the pages of a job, and settle those of earlier ones meanwhile."""
+        missing = 1
+        try:
+            opened = job.open()
+            self._bar.total = (self._bar.total or 0) + opened.count - 1
+            missing = opened.count
+            try:
+                for page in job.pages(opened):
+                    self._steps.append((job, page, pool.submit(self._ask, page.data)))
+                    missing -= 1
+                    while len(self._steps) >= AHEAD:
+                        self._settle()
+            finally:
+                opened.close()
+        except (DocumentError, RequestError, OSError) as error:
+            self._fail(job, error)
+        self._bar.update(missing)  # those of a document that failed are not to come
+        self._steps.append((job, None, None))
+
+    def _settle(self) -> None:
+        """Wait for the first of the answers to come, and write it."""
+        job, page, answer = self._steps.popleft()
+        try:
+            if job.failed:
+                return
+            if page is None or answer is None:
+                job.finish()
+                return
+            job.add(Answered(page, answer.result().detections))
+        except Failure as error:
+            self._fail(job, error, f"page {page.number}: " if page else "")
+        except (DocumentError, RequestError, OSError) as error:
+            self._fail(job, error)
+        finally:
+            self._bar.update(page is not None)
+
+    def _fail(self, job: Job, error: Exception, where: str = "") -> None:
+        """Tell of a document that failed, once, and remove what there is of its results."""
+        reason = getattr(error, "strerror", None) or error
+        tqdm.write(f"{self._name}: {job.path}: {where}{reason}", file=sys.stderr)
+        self.failures += 1
+        job.failed = True
+        job.discard()
+
+
+def run(
+    files: Sequence[Path], names: Sequence[str], wanted: Wanted, ask: Callable[[bytes], Answer], name: str = "client"
+) -> int:
+    """Read documents and write their results → how many failed, each told on a line of stderr.
+
+    names: of the results, one a file; ask: the answer to a picture's bytes, called by several threads; name: of the
+    command, before its messages.
+    """
+    jobs = [Job(path, name, wanted) for path, name in zip(files, names, strict=True)]
+    # Shown only where a person watches. A document counts as a page until it is opened.
+    with tqdm(total=len(jobs), unit="page", disable=None) as bar:
+        doing = Run(ask, bar, name)
+        doing(jobs)
+    return doing.failures
