@@ -89,7 +89,7 @@ class Engine(ABC):
 
         Raises ValueError for a batch of another shape or dtype.
         """
-        if not self.spec.takes(batch):
+        if not self.spec.fits(batch):
             expected = f"uint8 [n, height, width, 3] of {self.spec.size[0]}x{self.spec.size[1]}"
             raise ValueError(f"{self.spec.name} takes {expected}, not {batch.dtype} {list(batch.shape)}")
         parts = [

@@ -128,12 +128,12 @@ class ModelSpec(ABC):
         width, height = (min(side, TRACED) for side in self.size) if self.dynamic else self.size
         return np.zeros((n, height, width, 3), self.input_type)
 
-    def takes(self, batch: NDArray[Any]) -> bool:
+    def fits(self, batch: NDArray[Any]) -> bool:
         """Whether that is a batch of inputs of its engine."""
         shape = self.input_shape
-        fits = batch.ndim == 1 + len(shape) and batch.dtype == self.input_type
-        fits = fits and all(want in (None, side) for want, side in zip(shape, batch.shape[1:], strict=True))
-        return fits and self.accepts(*batch.shape[2:0:-1])
+        sized = batch.ndim == 1 + len(shape) and batch.dtype == self.input_type
+        sized = sized and all(want in (None, side) for want, side in zip(shape, batch.shape[1:], strict=True))
+        return sized and self.accepts(*batch.shape[2:0:-1])
 
     def override(self, **changes: Any) -> Self:
         """This spec with some fields changed. Raises BadSpec for unknown fields and for values out of range."""

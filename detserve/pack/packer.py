@@ -170,11 +170,11 @@ def _build_parts(
         source.build(adapter, plan, folder)
         device = Device(threads=torch.get_num_threads(), gpu=0 if torch.cuda.is_available() else None)
         built = PartedEngines(adapter, folder, spec, plan, device)
-    exact = plan.precision == "fp32"
+    bounds = object_parity.EXACT if plan.precision == "fp32" else object_parity.REDUCED
     with _step("checking them against the networks"):
-        figures = object_parity.measure(source, built, locate(GATE_PICTURES[spec.task]).read_bytes(), exact)
+        figures = object_parity.measure(source, built, locate(GATE_PICTURES[spec.task]).read_bytes(), bounds)
     print(f"  {figures}", file=sys.stderr)
-    figures.check(object_parity.EXACT if exact else object_parity.REDUCED)
+    figures.check(bounds)
     return figures.to_dict()
 
 

@@ -23,7 +23,7 @@ from detserve import models
 from detserve.client import grpc as grpc_client
 from detserve.models.maskrcnn import MaskRcnn
 from detserve.pack.packer import ModelChoice, PackRequest, pack
-from tests.e2e.server import Server, serving
+from tests.harness.server import Server, serving
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,7 +35,7 @@ CASES = {
     "md1": ("maskrcnn-r50-fpn", SMALL),
     "md3": (
         "maskrcnn-d2-r50-fpn-two-stems",
-        {**SMALL, "categories": ["bolt", "nut", "washer"], "category_ids": [0, 1, 2], "conf": 0.3},
+        {"min_size": 64, "size": (96, 96), "categories": ["bolt", "nut", "washer"], "category_ids": [0, 1, 2]},
     ),
 }
 
@@ -49,7 +49,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         weights = folder / f"{name}.pth"
         torch.save({"model": fill(spec)}, weights)
         choice = ModelChoice(model=model, settings={**settings, "conf": 0.3}, weights=[str(weights)])
-        pack(PackRequest(name=name, detect=choice, out=folder))
+        pack(PackRequest(name=name, detect=choice, out=folder, precision="fp32"))
         weights.unlink()
     return folder
 
@@ -223,7 +223,8 @@ def test_changed_files_are_answered_or_refused_and_no_worker_grows(server: Serve
         reach = 600 if i % 4 < 2 else len(changed)  # half of the changes hit the headers
         for at in random.integers(0, min(len(changed), reach), int(random.integers(1, 12))):
             changed[int(at)] = int(random.integers(256))
-        statuses.append(post(server, "md3", **{name: bytes(data) for name, data in files.items()}).status_code)
+        sent = {name: bytes(data) for name, data in files.items()}
+        statuses.append(post(server, "md3", **sent, conf_threshold=b"0.9").status_code)
     print({status: statuses.count(status) for status in sorted(set(statuses))})
     assert max(statuses) < 500
     assert server.pids("md3") == [pid]

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.e2e.server import serving
+from tests.harness.server import serving
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "objects.md").read_text("utf-8")
