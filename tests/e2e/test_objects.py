@@ -178,7 +178,7 @@ def test_over_grpc_depth_is_a_second_entry(server: Server, jpeg: bytes, depth: b
 def test_an_answer_of_six_megabytes_goes_over_grpc(server: Server) -> None:
     random = np.random.default_rng(0)
     large = cv2.resize(random.integers(0, 256, (30, 40, 3), dtype=np.uint8), (5000, 3800))
-    data = cv2.imencode(".png", large)[1].tobytes()
+    data = cv2.imencode(".jpg", large)[1].tobytes()
     options = {"masks": "polygon", "conf_threshold": "0", "max_detections": "300"}
     with grpc_client.channel(f"127.0.0.1:{server.grpc_port}") as channel:
         answer = grpc_client.predict(channel, "md1", data, options, timeout=120)
@@ -189,7 +189,7 @@ def test_an_answer_of_six_megabytes_goes_over_grpc(server: Server) -> None:
 
 def test_an_answer_that_is_too_large_is_refused_and_harms_no_worker(server: Server) -> None:
     large = cv2.resize(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8), (11500, 8600))
-    data = cv2.imencode(".png", large, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+    data = cv2.imencode(".jpg", large)[1].tobytes()
     before = server.pids("md1")
     response = server.predict("md1", data, X_Masks="polygon", X_Conf_Threshold="0", X_Max_Detections="300")
     assert (response.status_code, response.json()["type"]) == (413, "answer_too_large"), response.text[:200]

@@ -144,8 +144,7 @@ class MaskRcnn(PartedSpec):
     def parts(self) -> dict[str, PartSpec]:
         """Backbone to proposals, box head, mask head."""
         from detserve.models.maskrcnn.network import BOX_SIDE, MASK_SIDE, PYRAMID
-        from detserve.models.maskrcnn.proposals import OVERALL
-        from detserve.models.maskrcnn.stages import AT_ONCE
+        from detserve.models.maskrcnn.stages import BOXES_AT_ONCE, MASKS_AT_ONCE
 
         maps = tuple(f"p{i}" for i in range(2, 6))
         searched = [f"{kind}_p{i}" for kind in ("logits", "deltas") for i in range(2, 2 + self.levels)]
@@ -161,7 +160,10 @@ class MaskRcnn(PartedSpec):
             sample=(64, 96, channels),
             at_once=1,
         )
-        regions = {"boxes": (BOX_SIDE, OVERALL, ("scores", "deltas")), "masks": (MASK_SIDE, AT_ONCE, ("masks",))}
+        regions = {
+            "boxes": (BOX_SIDE, BOXES_AT_ONCE, ("scores", "deltas")),
+            "masks": (MASK_SIDE, MASKS_AT_ONCE, ("masks",)),
+        }
         heads = {
             name: self._part(
                 name,

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 PYRAMID_LEVELS = 4
 BOX_WEIGHTS = (10.0, 5.0)
 """What the box head's deltas of centres and of sides are divided by."""
-AT_ONCE = 64
-"""Regions that go through the mask head together."""
+BOXES_AT_ONCE, MASKS_AT_ONCE = 250, 64
+"""Regions that go through a head together: a thousand take fifty megabytes, and as much again in each layer's copy."""
 
 
 class Found(NamedTuple):
@@ -47,13 +47,17 @@ def detect(run: Mapping[str, Run], canvas: Tensor, inner: tuple[int, int], rules
     maps, heads = outputs[:PYRAMID_LEVELS], outputs[PYRAMID_LEVELS:]
     half = len(heads) // 2
     proposals = propose(heads[:half], heads[half:], (canvas.shape[1], canvas.shape[2]), inner, rules)
-    scores, deltas = run["boxes"](cut(maps, proposals.boxes, BOX_SIDE, rules))
+    parts = [
+        run["boxes"](cut(maps, proposals.boxes[i : i + BOXES_AT_ONCE], BOX_SIDE, rules))
+        for i in range(0, max(1, len(proposals.boxes)), BOXES_AT_ONCE)
+    ]
+    scores, deltas = (torch.cat(column) for column in zip(*parts, strict=True))
     boxes, confidences, columns = select(proposals, scores, deltas, inner, rules, wish)
     if not wish.masks:
         return Found(boxes, confidences, columns, None)
     masks = [
-        _own(run["masks"](cut(maps, boxes[i : i + AT_ONCE], MASK_SIDE, rules))[0], columns[i : i + AT_ONCE], rules)
-        for i in range(0, len(boxes), AT_ONCE)
+        _own(run["masks"](cut(maps, boxes[part], MASK_SIDE, rules))[0], columns[part], rules)
+        for part in (slice(i, i + MASKS_AT_ONCE) for i in range(0, len(boxes), MASKS_AT_ONCE))
     ]
     empty = boxes.new_zeros(0, 2 * MASK_SIDE, 2 * MASK_SIDE)
     return Found(boxes, confidences, columns, torch.cat(masks) if masks else empty)
