@@ -109,8 +109,14 @@ OPTIONS = (
     ),
     Option(
         name="split",
-        means="ocr1: `words` gives each word an object and a quad of its own",
-        choices=("lines", "words"),
+        means="ocr1: an object and a quad for each line, word or character",
+        choices=("lines", "words", "characters"),
+        packed=True,
+    ),
+    Option(
+        name="rotate",
+        means="ocr1: `auto` finds out whether the page lies on a side or on its head",
+        choices=("off", "auto"),
         packed=True,
     ),
     Option(
@@ -153,6 +159,7 @@ class Options:
     min_size: float = 0.0
     detect: str = "on"
     split: str = "lines"
+    rotate: str = "off"
     masks: str = "rle"
     maps: str = "off"
 

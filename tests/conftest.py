@@ -25,8 +25,8 @@ APART = ("e2e/test_kserve.py", "e2e/test_readme.py", "e2e/test_own_model_page.py
          "serve/test_drain.py", "serve/test_launch.py")  # fmt: skip
 """Files of these rooms that do not share the room's servers."""
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # each process has one core
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Threads that wait for each other spin, and take four times the processor where they do not have it for themselves.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest.register_assert_rewrite("tests.harness")
 hypothesis.settings.register_profile("suite", deadline=None)  # other processes may have the processor for seconds
 hypothesis.settings.load_profile("suite")

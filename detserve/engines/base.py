@@ -69,6 +69,11 @@ class Engine(ABC):
         """What this machine lacks for this backend and how to get it, as a sentence; None when it runs."""
 
     @classmethod
+    def takes(cls, spec: ModelSpec) -> bool:
+        """Whether it can run that model at all, as far as the spec tells."""
+        return True
+
+    @classmethod
     @abstractmethod
     def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
         """Write the engine's files into that empty folder: the same bytes for the same input.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 
 from detserve.engines.base import EnginePlan
 from detserve.models.parts import PartSpec
-from detserve.models.spec import ModelSpec, ReaderSpec
+from detserve.models.spec import ModelSpec, ReaderSpec, TextSpec
 
 
 class Shape(NamedTuple):
@@ -55,7 +55,8 @@ class Shapes:
                 Shape(plan.max_batch, height, width),
             )
         usual = -(-width * 3 // 4 // spec.stride) * spec.stride
-        return cls(Shape(1, spec.stride, spec.stride), Shape(1, usual, width), Shape(1, height, width))
+        most = (spec.longest, spec.longest) if isinstance(spec, TextSpec) else (height, width)
+        return cls(Shape(1, spec.stride, spec.stride), Shape(1, usual, width), Shape(1, *most))
 
     @classmethod
     def of_dict(cls, entry: Mapping[str, Any]) -> Self:

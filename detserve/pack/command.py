@@ -38,11 +38,12 @@ def parse(arguments: Sequence[str] | None, prog: str = "repack.py") -> argparse.
     add("--reader-weights", nargs="+", metavar="PATH|URL", help="its weight file")
     add("--categories", type=Path, metavar="FILE", help="for objects: names of the classes, a line each, or JSON")
     add("--node-config", type=Path, metavar="FILE", help="for objects: node_config.json of a server of detectron2's")
+    add("--alphabet", metavar="FILE", help="its characters, one a line, where they do not stand in the weight file")
     add("--backend", help="auto (default), tensorrt, openvino, onnx, torchscript or eager")
     add("--size", type=size, metavar="N|WxH", help="input of the network in pixels")
     add("--precision", help="fp32, bf16, fp16, int8 or auto, as the backend has them")
     add("--calibration", nargs="+", metavar="DIR", help="for int8: real pictures of the kind that will be served")
-    add("--max-batch", type=int, help="largest batch that the engine takes (8)")
+    add("--max-batch", type=int, help="largest batch that the engine takes (8; 16 on a GPU)")
     add("--opt-batch", type=int, metavar="M", help="the batch that TensorRT optimises for (the largest)")
     add("--version", default="1.0", help="version of the model (1.0)")
     add("--set", action="append", metavar="KEY=VALUE", help="any other setting of the model, see --show")
@@ -99,7 +100,8 @@ def request(options: argparse.Namespace) -> PackRequest:
     )
     read = None
     if "reader" in chosen:
-        read = ModelChoice(model=chosen["reader"], weights=several(chosen.get("reader_weights")))
+        letters = {"alphabet": alphabet(Path(chosen["alphabet"]))} if "alphabet" in chosen else {}
+        read = ModelChoice(model=chosen["reader"], settings=letters, weights=several(chosen.get("reader_weights")))
     return PackRequest(
         name=options.name,
         detect=detect,
@@ -136,6 +138,19 @@ def word(value: str | bool) -> str:
     return value if isinstance(value, str) else ("off", "on")[value]
 
 
+def alphabet(path: Path) -> str:
+    """The characters of a file with one a line, as PaddleOCR's dictionaries are. Raises BadSpec for another form."""
+    try:
+        lines = path.read_text("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSpec(f"--alphabet {path}: {error}") from error
+    characters = [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
+    for number, character in enumerate(characters, 1):
+        if len(character) != 1:
+            raise BadSpec(f"--alphabet {path}:{number}: one character is wanted, not {character[:20]!r}")
+    return "".join(characters)
+
+
 def several(value: str | Sequence[str] | None) -> Sequence[str]:
     """One or several, as a YAML file may have it."""
     return [value] if isinstance(value, str) else value or ()
@@ -154,10 +169,12 @@ def assignments(texts: Sequence[str]) -> dict[str, Any]:
 
 def register(path: Path, options: argparse.Namespace) -> None:
     """Register the archive at a running server as config/NAME.yaml says, and make it the version that answers."""
+    from detserve.serve.defaults import registration
     from detserve.serve.management import Management
 
     management = Management(options.register, RUN_DIR)
-    management.register(path.name, options.name, ModelConfig.load(CONFIG_DIR, options.name).serve)
+    config = ModelConfig.load(CONFIG_DIR, options.name, registration(path))
+    management.register(path.name, options.name, config.serve)
     workers = management.wait_ready(options.name, options.version)
     management.set_default(options.name, options.version)
     print(f"{options.name}/{options.version} is served by {workers} worker(s) at {options.register}")

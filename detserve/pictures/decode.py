@@ -117,6 +117,34 @@ def decode(
     return Image(rgb, header.size)
 
 
+@dataclass(frozen=True)
+class Compressed:
+    """A JPEG that was checked and not yet decoded: upright as it lies, grey or YCbCr; size: its (width, height)."""
+
+    data: bytes | bytearray
+    size: tuple[int, int]
+
+
+def compressed(data: bytes | bytearray | memoryview, max_pixels: int, most: int) -> Compressed | None:
+    """A JPEG of at most `most` pixels that any decoder reads alike; None for everything else, which `decode` reads.
+
+    Raises what `decode` raises.
+    """
+    data = _searchable(data)
+    if _sniff(data) != "JPEG":
+        return None
+    with as_request_errors("JPEG"):
+        walked = jpeg.walk(data)
+        size = walked.header.size
+        _check_size(size, max_pixels)
+        # Adobe's marker may say that the channels are RGB or CMYK.
+        plain = walked.channels in (1, 3) and walked.header.orientation == 1 and b"Adobe" not in data[: walked.scan]
+        if not plain or size[0] * size[1] > most:
+            return None
+        jpeg.check(data, walked)
+    return Compressed(data, size)
+
+
 def _searchable(data: bytes | bytearray | memoryview) -> bytes | bytearray:
     """The data as a type that can be searched. TorchServe's bytearrays are not copied: megabytes take time."""
     return bytes(data) if isinstance(data, memoryview) else data

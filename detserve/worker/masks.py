@@ -47,9 +47,11 @@ def run_lengths(cut: Cutout, size: tuple[int, int]) -> list[int]:
     ends = (column + cut.left) * height + row + cut.top
     # A run that reaches the bottom goes on at the top of the next column.
     apart = starts[1:] != ends[:-1]
-    starts, ends = starts[np.r_[True, apart][: len(starts)]], ends[np.r_[apart, True][-len(ends) or 1 :][: len(ends)]]
+    starts, ends = starts[np.append(True, apart)[: len(starts)]], ends[np.append(apart, True)[: len(ends)]]
     edges = np.stack([starts, ends], axis=1).ravel()
-    counts: list[int] = np.diff(np.r_[0, edges, width * height]).tolist()
+    counts: list[int] = np.diff(edges, prepend=0, append=width * height).tolist()
+    if counts[-1] == 0:  # the last pixel is in, and nothing follows
+        counts.pop()
     return counts
 
 

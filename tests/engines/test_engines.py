@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detserve import engines
+from detserve import engines, models
 from detserve.core.detections import Detections
 from detserve.engines.base import INT8, Device, Engine, EnginePlan
+from detserve.engines.onnx import Onnx
 from detserve.engines.sources.network import Preprocessed
 from detserve.errors import BackendMissing, BadSpec
 from detserve.models.spec import DetectorSpec, NetworkSpec, Outputs, TextSpec, Weights
@@ -64,12 +66,19 @@ def expected(pixels: np.ndarray) -> dict[str, np.ndarray]:
     return {"first": 2 * x[..., 0][:, None], "mean": x.mean(axis=(1, 2, 3))}
 
 
-def build(name: str, folder: Path, spec: NetworkSpec = SPEC, precision: str = "fp32", max_batch: int = 4) -> Engine:
+def build(
+    name: str,
+    folder: Path,
+    spec: NetworkSpec = SPEC,
+    precision: str = "fp32",
+    max_batch: int = 4,
+    device: Device = Device(),  # noqa: B008, frozen
+) -> Engine:
     adapter = engines.find(name)
     plan = EnginePlan(precision=precision, max_batch=max_batch)
     folder.mkdir(exist_ok=True)
     adapter.build(Preprocessed(spec.architecture(), spec), plan, folder)
-    return adapter(folder, spec, plan, Device())
+    return adapter(folder, spec, plan, device)
 
 
 @pytest.fixture(scope="module", params=engines.available())
@@ -112,12 +121,13 @@ def test_an_engine_with_open_sides_is_right_at_sizes_that_it_was_not_traced_with
     weights = Weights(origin="none", licence="CC0-1.0")
     spec = PyramidSpec(name="pyramid", task="text", weights=weights, outputs=("near", "mean"), size=(640, 640))
     assert Preprocessed(spec.architecture(), spec).example().shape == (2, 320, 320, 3)
-    engine = build(name, tmp_path, spec)
+    engine = build(name, tmp_path, spec, device=Device(threads=2))
     for height, width in ((96, 160), (320, 320), (640, 352), (32, 640), (640, 640)):
         pixels = np.random.default_rng(1).integers(0, 256, (3, height, width, 3), dtype=np.uint8)
         outputs, wanted = engine(pixels), Preprocessed(spec.architecture(), spec).reference(pixels)
         for output, values in wanted.items():
             np.testing.assert_allclose(outputs[output], values, 1e-4, 1e-2, err_msg=f"{output} {height} {width}")
+    torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize("bad", [PIXELS[:, :16], PIXELS[0], PIXELS.astype(np.float32)])
@@ -148,6 +158,28 @@ def test_auto_takes_the_fastest_there_is(monkeypatch: pytest.MonkeyPatch) -> Non
         assert engines.find("auto").name == "openvino"
     monkeypatch.setattr(engines.find("openvino"), "missing", classmethod(lambda cls: "gone"))
     assert engines.find("auto").name != "openvino"
+
+
+def test_auto_on_a_gpu_takes_what_can_run_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without TensorRT torch is the fastest there, but it runs no ONNX files."""
+    monkeypatch.setattr("detserve.engines.torch_device.gpu_count", lambda: 1)
+    monkeypatch.setattr(engines.find("onnx"), "on_gpu", classmethod(lambda cls: False))
+    assert engines.find("auto", models.find("centerface")).name == "torchscript"
+    assert engines.find("auto", models.find("ppocrv6-small-det")).name == "openvino"
+
+
+def test_onnx_runtime_that_falls_back_to_the_processor_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Onnx, "on_gpu", classmethod(lambda cls: True))
+    Onnx.build(Preprocessed(SPEC.architecture(), SPEC), EnginePlan(precision="fp32", max_batch=2), tmp_path)
+    session = SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"], get_inputs=lambda: [SPEC])
+    runtime = SimpleNamespace(
+        SessionOptions=SimpleNamespace, InferenceSession=lambda *_, **__: session, GraphOptimizationLevel=None
+    )
+    monkeypatch.setattr("detserve.engines.onnx.runtimes.onnxruntime", lambda: runtime)
+    with pytest.raises(BackendMissing, match="ONNX Runtime cannot use this GPU"):
+        Onnx(tmp_path, SPEC, EnginePlan(precision="fp32", max_batch=2), Device(gpu=0))
 
 
 def test_a_backend_that_is_not_there_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

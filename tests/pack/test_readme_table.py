@@ -161,7 +161,7 @@ def test_what_has_a_tick_runs_like_its_reference_and_what_has_none_says_why(name
                 adapter.build(source, plan, folder)
             continue
         adapter.build(source, plan, folder)
-        outputs = adapter(folder, spec, plan, Device(threads=2))(pixels)
+        outputs = adapter(folder, spec, plan, Device())(pixels)
         for output, values in reference.items():
             scale = np.abs(values).max()
             if output == "best":  # The index of a class: equal, but where two are equally likely.

@@ -42,7 +42,7 @@ class Front(nn.Module):
         """
         if not self.pixels:
             return pixels.half() if self.half_input else pixels
-        x = pixels.permute(0, 3, 1, 2).float()
+        x = pixels.float().permute(0, 3, 1, 2)  # in this order: TensorRT takes bytes into a cast, and nowhere else
         if self.reverse:
             x = x.flip(1)
         if self.shifts:

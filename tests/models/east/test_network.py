@@ -82,7 +82,7 @@ def test_onnx_export_keeps_batch_and_size_free(network: EastNetwork, tmp_path: P
             opset_version=17,
         )
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = 2
+    options.intra_op_num_threads = 1
     session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     file.unlink()  # large, and pytest would keep it
     for x in (picture(2, 64, 32), picture(1, 32, 96)):

@@ -76,7 +76,7 @@ def test_onnx_export_keeps_batch_and_width_free(network: ResNetCTC, tmp_path: Pa
             opset_version=17,
         )
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = 2
+    options.intra_op_num_threads = 1
     session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     file.unlink()  # large, and pytest would keep it
     for x in (words(3), words(2, 64)):
