@@ -120,6 +120,12 @@ OPTIONS = (
         packed=True,
     ),
     Option(
+        name="masks",
+        means="md1: masks as COCO's `rle`, as `polygon` in ratios, or `none`, which is faster",
+        choices=("rle", "polygon", "none"),
+        packed=True,
+    ),
+    Option(
         name="maps",
         means="for debugging: an object of `detections` and `maps`, the score maps as PNG in base64",
         choices=("off", "on"),
@@ -154,6 +160,7 @@ class Options:
     detect: str = "on"
     split: str = "lines"
     rotate: str = "off"
+    masks: str = "rle"
     maps: str = "off"
 
     def __post_init__(self) -> None:

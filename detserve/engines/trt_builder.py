@@ -115,7 +115,8 @@ def parse(source: Source, plan: EnginePlan, shapes: Shapes) -> Any:
     if plan.precision == "fp16":
         config.set_flag(trt.BuilderFlag.FP16)
     profile = builder.create_optimization_profile()
-    profile.set_shape(INPUT, *(shapes.nhwc(shape) for shape in (shapes.least, shapes.opt, shapes.most)))
+    channels = source.spec.input_shape[-1] or 3
+    profile.set_shape(INPUT, *(shapes.nhwc(shape, channels) for shape in (shapes.least, shapes.opt, shapes.most)))
     config.add_optimization_profile(profile)
     engine = builder.build_serialized_network(network, config)
     outputs = tuple(range(len(source.spec.outputs)))

@@ -30,6 +30,9 @@ HALF_RANGE = (127.5, 127.5, 127.5)
 MIN_SIDE, MAX_SIDE = 320, 2560
 """Bounds of a text detector's `size`, the longest side of its inputs, in pixels."""
 
+TRACED = 320
+"""Side of what a network with open sides is traced with: at its largest CRAFT takes half a minute for it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
@@ -101,6 +104,37 @@ class ModelSpec(ABC):
     def accepts(self, width: int, height: int) -> bool:
         """Whether the network accepts an input of that size, in pixels."""
         return (width, height) == self.size
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """The shape of one input of its engine, pixels [height, width, 3]; None where it is open."""
+        return (None, None, 3) if self.dynamic else (self.size[1], self.size[0], 3)
+
+    @property
+    def input_type(self) -> type[np.generic]:
+        """What its engine takes: pixels."""
+        return np.uint8
+
+    @property
+    def together(self) -> int:
+        """How many inputs one call takes at least, where a backend would take one."""
+        return 1
+
+    def blank(self, n: int) -> NDArray[Any]:
+        """The largest input of its engine, n times, all zeros."""
+        return np.zeros((n, self.size[1], self.size[0], 3), self.input_type)
+
+    def example(self, n: int) -> NDArray[Any]:
+        """An input of its engine, n times, to trace the network with: small where sides are open."""
+        width, height = (min(side, TRACED) for side in self.size) if self.dynamic else self.size
+        return np.zeros((n, height, width, 3), self.input_type)
+
+    def fits(self, batch: NDArray[Any]) -> bool:
+        """Whether that is a batch of inputs of its engine."""
+        shape = self.input_shape
+        sized = batch.ndim == 1 + len(shape) and batch.dtype == self.input_type
+        sized = sized and all(want in (None, side) for want, side in zip(shape, batch.shape[1:], strict=True))
+        return sized and self.accepts(*batch.shape[2:0:-1])
 
     def override(self, **changes: Any) -> Self:
         """This spec with some fields changed. Raises BadSpec for unknown fields and for values out of range."""

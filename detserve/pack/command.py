@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detserve.errors import BadSpec, SetupError
 from detserve.options import OPTIONS
+from detserve.pack import node_config
 from detserve.pack.inspection import show_archive, show_models, verify_archive
 from detserve.places import CONFIG_DIR, MODEL_STORE, RUN_DIR, installing, typed
 from detserve.serve.model_config import ModelConfig
@@ -35,6 +36,8 @@ def parse(arguments: Sequence[str] | None, prog: str = "repack.py") -> argparse.
     add("--sha256", nargs="+", help="refuse weights, or with --verify an archive, of another sum")
     add("--reader", metavar="MODEL", help="for OCR: the model that reads what --model finds")
     add("--reader-weights", nargs="+", metavar="PATH|URL", help="its weight file")
+    add("--categories", type=Path, metavar="FILE", help="for objects: names of the classes, a line each, or JSON")
+    add("--node-config", type=Path, metavar="FILE", help="for objects: node_config.json of a server of detectron2's")
     add("--alphabet", metavar="FILE", help="its characters, one a line, where they do not stand in the weight file")
     add("--backend", help="auto (default), tensorrt, openvino, onnx, torchscript or eager")
     add("--size", type=size, metavar="N|WxH", help="input of the network in pixels")
@@ -81,14 +84,17 @@ def request(options: argparse.Namespace) -> PackRequest:
 
     config = ModelConfig.load(CONFIG_DIR, options.name).pack
     chosen = {**config, **{key: value for key, value in vars(options).items() if value is not None}}
+    if options.node_config:
+        chosen = {**node_config.read(options.node_config), **chosen}
     if "model" not in chosen:
         raise BadSpec(f"--model is needed: there is no config/{options.name}.yaml that names one; see --list")
+    objects = objects_settings(chosen)
     if not isinstance(chosen.get("size", ()), tuple):
         chosen["size"] = size(str(chosen["size"]))
     settings = {key: chosen[key] for key in SPEC_SETTINGS if key in chosen}
     detect = ModelChoice(
         model=chosen["model"],
-        settings=settings | assignments(options.set or []),
+        settings=objects | settings | assignments(options.set or []),
         weights=several(chosen.get("weights")),
         sha256=several(chosen.get("sha256")),
     )
@@ -111,6 +117,20 @@ def request(options: argparse.Namespace) -> PackRequest:
             if key in chosen
         },
     )
+
+
+def objects_settings(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """What a node configuration and a file of categories change of the model's spec."""
+    settings = dict(chosen.get("settings", {}))
+    if "categories" not in chosen:
+        return settings
+    from detserve import models
+    from detserve.models.maskrcnn import MaskRcnn, categories
+
+    spec = models.find(chosen["model"])
+    if not isinstance(spec, MaskRcnn):
+        raise BadSpec(f"{spec.name} has no categories: leave --categories out")
+    return settings | categories.read(Path(chosen["categories"]), bool(spec.rules.first_label)).settings()
 
 
 def word(value: str | bool) -> str:

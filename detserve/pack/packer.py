@@ -22,10 +22,12 @@ from detserve.core.machine import gpus
 from detserve.engines import sources
 from detserve.engines.base import INT8, Device, Engine, EnginePlan
 from detserve.engines.calibration import Calibration
+from detserve.engines.parts import PartedEngines, PartedSource
 from detserve.engines.sources.base import Source
 from detserve.errors import BackendMissing, BadArchive, BadSpec, EngineRejected
+from detserve.models.parts import PartedSpec
 from detserve.models.spec import DetectorSpec, ModelSpec, ReaderSpec
-from detserve.pack import agreement, parity
+from detserve.pack import agreement, object_parity, parity
 from detserve.pack.weights import locate
 from detserve.serve.defaults import GPU_BATCH, ON_GPU
 from detserve.worker.detector import HostDetector
@@ -35,6 +37,7 @@ GATE_PICTURES = {
     "face": "package:skimage/data/astronaut.png",
     "text": "package:skimage/data/page.png",
     "read": "package:skimage/data/page.png",
+    "object": "package:skimage/data/coffee.png",
 }
 """The real pictures of the parity gate, by the model's task. They come from the package scikit-image."""
 
@@ -121,7 +124,7 @@ class _Building:
         adapter = engines.find(request.backend, models.find(choice.model))
         usual = GPU_BATCH if gpus() and adapter.name in ON_GPU else BATCH
         plan = EnginePlan(
-            precision=precision or adapter.precisions[0],
+            precision=precision or _default_precision(models.find(choice.model), adapter),
             max_batch=usual if request.max_batch is None else request.max_batch,
             opt_batch=request.opt_batch,
         )
@@ -129,6 +132,11 @@ class _Building:
             known = ", ".join(adapter.precisions)
             raise BackendMissing(f"backend {adapter.name} has no precision {plan.precision!r}; it has {known}")
         return cls(choice, adapter, plan, exact=precision is None and plan.precision == "fp16")
+
+
+def _default_precision(spec: ModelSpec, adapter: type[Engine]) -> str:
+    """The backend's own; but fp32 for models of several networks, where a last digit may rank one box above another."""
+    return "fp32" if isinstance(spec, PartedSpec) else adapter.precisions[0]
 
 
 def _check_models(request: PackRequest) -> None:
@@ -178,6 +186,9 @@ def _build_once(building: _Building, folder: Path, calibration: Calibration | No
     weights = _weights(models.find(choice.model), choice)
     spec = models.find(choice.model).override(**choice.settings).with_file_metadata(*weights)
     folder.mkdir(parents=True)
+    if isinstance(spec, PartedSpec):
+        figures = _build_parts(spec, weights, adapter, plan, folder)
+        return _packed(choice, spec, adapter, plan, weights, figures)
     with _step(f"loading {', '.join(path.name for path in weights)} into {spec.name}"):
         source = sources.of(spec, *weights)
     with _step(f"building the engine: {adapter.name}, precision {plan.precision}"):
@@ -186,6 +197,37 @@ def _build_once(building: _Building, folder: Path, calibration: Calibration | No
         engine = adapter(folder, spec, plan, device)
     figures = _agreement(source, engine, plan, device, calibration) if calibration else _parity(source, engine, plan)
     _check_detector(engine, plan)
+    return _packed(choice, spec, adapter, plan, weights, figures)
+
+
+def _build_parts(
+    spec: PartedSpec, weights: Sequence[Path], adapter: type[Engine], plan: EnginePlan, folder: Path
+) -> Mapping[str, Any]:
+    """The engines of a model of several networks, built and checked → the figures of the gate."""
+    import torch
+
+    with _step(f"loading {', '.join(path.name for path in weights)} into {spec.name}"):
+        source = PartedSource(spec, *weights)
+    with _step(f"building the engines: {adapter.name}, precision {plan.precision}"):
+        source.build(adapter, plan, folder)
+        device = Device(threads=torch.get_num_threads(), gpu=0 if torch.cuda.is_available() else None)
+        built = PartedEngines(adapter, folder, spec, plan, device)
+    bounds = object_parity.EXACT if plan.precision == "fp32" else object_parity.REDUCED
+    with _step("checking them against the networks"):
+        figures = object_parity.measure(source, built, locate(GATE_PICTURES[spec.task]).read_bytes(), bounds)
+    print(f"  {figures}", file=sys.stderr)
+    figures.check(bounds)
+    return figures.to_dict()
+
+
+def _packed(
+    choice: ModelChoice,
+    spec: ModelSpec,
+    adapter: type[Engine],
+    plan: EnginePlan,
+    weights: Sequence[Path],
+    figures: Mapping[str, Any],
+) -> PackedModel:
     return PackedModel(
         model=choice.model,
         settings=spec.settings(),

@@ -128,6 +128,7 @@ def measure_detector(engine: Engine, detector: Detector[Any, Any], picture: byte
     The engine's outputs are decoded and suppressed on the processor; the engine itself was compared before.
     """
     spec, image = detector.spec, decode(picture)
+    assert isinstance(spec, DetectorSpec), f"{spec.name} does not detect"
     canvas = spec.letterbox(image.size).drawn_on_new_canvas(image.rgb, spec.fill)
     pair, as_it_is = np.stack([canvas, canvas[:, ::-1]]), Letterbox.fit(spec.size, spec.size)
     nearly = CONF - 2 * REDUCED.conf

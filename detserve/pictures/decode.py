@@ -74,7 +74,7 @@ def read_header(data: bytes | bytearray | memoryview) -> Header:
     """
     data = _searchable(data)
     name = _sniff(data)
-    with _as_request_errors(name):
+    with as_request_errors(name):
         return jpeg.walk(data).header if name == "JPEG" else pillow.open_picture(data, name)[1]
 
 
@@ -96,7 +96,7 @@ def decode(
     data = _searchable(data)
     name = _sniff(data)
     reduction = 1
-    with _as_request_errors(name):
+    with as_request_errors(name):
         if name == "JPEG":
             walked = jpeg.walk(data)
             header = walked.header
@@ -133,7 +133,7 @@ def compressed(data: bytes | bytearray | memoryview, max_pixels: int, most: int)
     data = _searchable(data)
     if _sniff(data) != "JPEG":
         return None
-    with _as_request_errors("JPEG"):
+    with as_request_errors("JPEG"):
         walked = jpeg.walk(data)
         size = walked.header.size
         _check_size(size, max_pixels)
@@ -161,7 +161,7 @@ def _sniff(data: bytes | bytearray) -> str:
 
 
 @contextmanager
-def _as_request_errors(name: str) -> Iterator[None]:
+def as_request_errors(name: str) -> Iterator[None]:
     """Turn every failure of a decoder into a RequestError, without the decoder's message: it may hold addresses."""
     try:
         yield

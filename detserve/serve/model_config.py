@@ -25,7 +25,7 @@ PACK_KEYS = (
         "precision",
         "max_batch",
     ),
-    *("calibration", *(option.key for option in OPTIONS if option.packed)),
+    *("calibration", "categories", *(option.key for option in OPTIONS if option.packed)),
 )
 """The options of repack.py that the section `pack` may set."""
 

@@ -14,15 +14,17 @@ from detserve.core.letterbox import Letterbox
 from detserve.errors import RequestError
 from detserve.models.spec import TextSpec
 from detserve.options import Options
-from detserve.pictures.decode import Compressed, Image, compressed, decode
+from detserve.pictures.decode import Compressed, Image, compressed
+from detserve.pictures.depth import WithDepth
 from detserve.text.direction import turned_back
 from detserve.text.order import reading_order
 from detserve.worker.ahead import Ahead
 from detserve.worker.detector import Canvases, Detector, Raw
+from detserve.worker.encoded import Encoded, image_of
 from detserve.worker.reader import Reader
 
-Item = tuple[bytes | bytearray, Options]
-"""One request: the picture's bytes and its options."""
+Item = tuple[Encoded, Options]
+"""One request: the bytes of its picture, with depth where there is any, and its options."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,14 @@ class Result:
     """The result of one request: detections in pixels of the upright picture, or an error; and how long it took.
 
     size: (width, height) of the upright picture, None when it could not be decoded; maps: the score maps over the
-    picture, name → float32 [h, w], where they were asked for.
+    picture, name → float32 [h, w], where they were asked for; masks: the form in which masks were asked for.
     """
 
     outcome: Detections | RequestError
     size: tuple[int, int] | None = None
     timings: Timings = Timings()
     maps: Mapping[str, Floats] | None = None
+    masks: str = "rle"
 
 
 @dataclass(frozen=True)
@@ -121,15 +124,15 @@ class Pipeline(Generic[Canvases, Raw]):
         start = time.perf_counter()
         outcome: Image | Compressed | RequestError | None = None
         try:
-            if self.jpegs:
+            if self.jpegs and not isinstance(item[0], WithDepth):
                 outcome = compressed(item[0], self.max_pixels, self.jpegs.most_pixels)
             outcome = outcome or self._decode_here(item[0])
         except RequestError as error:
             outcome = error.without_traceback()
         return _Decoded(outcome, _ms_since(start))
 
-    def _decode_here(self, data: bytes | bytearray) -> Image:
-        return decode(data, self.max_pixels, self._size_on_canvas if self.reduced_decode else None)
+    def _decode_here(self, data: Encoded) -> Image:
+        return image_of(data, self.spec, self.max_pixels, self._size_on_canvas if self.reduced_decode else None)
 
     def _run(self, items: Sequence[Item | RequestError], decoded: Iterator[_Decoded]) -> list[Result]:
         """Letterbox each picture, infer all, finish each. decoded: the pictures of these items and of those to come."""
@@ -181,7 +184,7 @@ class Pipeline(Generic[Canvases, Raw]):
     def _detect(self, canvases: Canvases, placed: Sequence[_Placed]) -> list[Result]:
         """What is on the canvases, and what it says, in pixels of the upright pictures."""
         options = [picture.options for picture in placed]
-        if self.spec.dynamic and options[0].detect == "off":
+        if self.spec.task == "text" and self.spec.dynamic and options[0].detect == "off":
             found, infer_ms, post_ms, maps = [_whole_picture(placed[0].letterbox.picture)], 0.0, 0.0, None
         else:
             start = time.perf_counter()
@@ -209,6 +212,7 @@ class Pipeline(Generic[Canvases, Raw]):
                 picture.letterbox.picture,
                 Timings(picture.decode_ms, infer_ms, post_ms),
                 _maps_of(maps, i, picture.letterbox) if maps is not None and picture.options.maps == "on" else None,
+                picture.options.masks,
             )
             for i, (detections, picture) in enumerate(zip(found, placed, strict=True))
         ]
