@@ -91,10 +91,12 @@ def contestants(archive: Path, pictures: Sequence[bytes], scratch: Path) -> Iter
 
 
 @contextmanager
-def detserve(archive: Path, scratch: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """The server of `make serve`, with a worker for each core."""
+def detserve(
+    archive: Path, scratch: Path, options: Sequence[str] = ("--workers", "0")
+) -> Iterator[tuple[str, psutil.Process]]:
+    """The server of `make serve` with these options; a worker for each core unless they say otherwise."""
     settings = Settings(model_store=archive.parent, run_dir=scratch / "run", **free_ports())
-    with launch(settings, archive.stem, "--workers", "0") as server:
+    with launch(settings, archive.stem, *options) as server:
         process = psutil.Process(server.process.pid)
         try:
             yield f"{server.url}/predictions/{archive.stem}", process

@@ -2,8 +2,9 @@
 
 .venv/bin/python -m benchmarks.gpu [MODEL] [--weights PATH ...] [--size N] [--processes 16]
 
-"network" is the engine alone; "all" is what is recorded as one CUDA graph: normalisation, network, decode and
-suppression. The last table is the whole pipeline from JPEG bytes, in as many processes as given, batches of eight.
+"network" is normalisation and the engine, call by call; "graph" the same as one CUDA graph; "all" what a worker
+records: normalisation, network, decode and suppression. The last table is the whole pipeline from JPEG bytes, in as
+many processes as given, batches of eight, all at the same time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import torch
@@ -31,7 +33,7 @@ from detserve.models.spec import DetectorSpec
 from detserve.options import Options
 from detserve.pack.weights import locate
 from detserve.pictures.header import MAX_PIXELS
-from detserve.worker.cuda_detector import CudaDetector
+from detserve.worker.cuda_detector import WARM_UP, CudaDetector
 from detserve.worker.loading import detector_on
 from detserve.worker.pipeline import Pipeline
 
@@ -39,6 +41,7 @@ SETTINGS = [(backend, precision) for backend in ("eager", "torchscript", "tensor
 BATCHES = (1, 8, 32)
 ROUNDS, CALLS = 5, 50
 SECONDS = 5.0
+READY_SECONDS = 120
 SIZES = ("512x512", "1920x1440", "4000x3000")
 TOGETHER = 8
 """Pictures in a batch of the last table."""
@@ -67,22 +70,46 @@ def engine(spec: DetectorSpec, setting: tuple[str, str], folder: Path) -> TorchE
     return loaded
 
 
-def timings(spec: DetectorSpec, setting: tuple[str, str], folder: Path) -> list[str]:
-    """A row of the first table."""
+def recorded(call: Callable[[], object]) -> Callable[[], object]:
+    """The same as one CUDA graph."""
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UP):
+            call()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        call()
+    return graph.replay
+
+
+def timings(spec: DetectorSpec, setting: tuple[str, str], folder: Path) -> dict[tuple[str, int], float]:
+    """Milliseconds by what is timed, "network", "graph" or "all", and the number of pictures."""
     loaded = engine(spec, setting, folder)
     found = detector_on(loaded)
-    row = [" ".join(setting)]
     width, height = spec.size
+    measured = {}
     with torch.inference_mode():
         for n in BATCHES:
             pixels = torch.randint(0, 256, (n, height, width, 3), dtype=torch.uint8, device=loaded.device)
-            row.append(f"{milliseconds(partial(loaded.module, pixels)):.3f}")
+            call = partial(loaded.module, pixels)
+            measured["network", n] = milliseconds(call)
+            if loaded.recordable:
+                measured["graph", n] = milliseconds(recorded(call))
             if isinstance(found, CudaDetector):
                 step, thresholds = found.steps[n], torch.full((n, 2), 0.5, device=loaded.device)
-                row.append(f"{milliseconds(partial(step, pixels, thresholds)):.3f}")
-            else:
-                row.append("-")
-    return row
+                measured["all", n] = milliseconds(partial(step, pixels, thresholds))
+    return measured
+
+
+_start: Barrier
+
+
+def meet(barrier: Barrier) -> None:
+    """What a process begins with: where all wait for one another before they measure."""
+    global _start
+    _start = barrier
 
 
 def pictures_a_second(job: tuple[str, tuple[int, int], tuple[str, str], str, str]) -> float:
@@ -94,10 +121,19 @@ def pictures_a_second(job: tuple[str, tuple[int, int], tuple[str, str], str, str
     options = Options.parse({}, spec, {})
     items = [(samples.load(size)[0].data, options)] * TOGETHER
     pipeline(items)
+    _start.wait(READY_SECONDS)
     count, start = 0, time.perf_counter()
     while time.perf_counter() - start < SECONDS:
         count += len(pipeline(items))
     return count / (time.perf_counter() - start)
+
+
+def throughput(spec: DetectorSpec, setting: tuple[str, str], folder: Path, size: str, processes: int) -> float:
+    """Pictures a second of so many processes together."""
+    spawning = multiprocessing.get_context("spawn")
+    job = (spec.name, spec.size, setting, str(folder), size)
+    with spawning.Pool(processes, meet, (spawning.Barrier(processes),)) as pool:
+        return sum(pool.map(pictures_a_second, [job] * processes, chunksize=1))
 
 
 def main() -> int:
@@ -117,25 +153,25 @@ def main() -> int:
     print(f"{spec.name} at {chosen.size}, {torch.cuda.get_device_name()}, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as scratch:
         folders: dict[tuple[str, str], Path] = {}
-        rows = [["milliseconds", *(f"{what} {n}" for n in BATCHES for what in ("network", "all"))]]
+        kinds = [(what, n) for n in BATCHES for what in ("network", "graph", "all")]
+        rows = [["milliseconds", *(f"{what} {n}" for what, n in kinds)]]
         for setting in SETTINGS:
             folder = Path(scratch, *setting)
             folder.mkdir(parents=True)
             plan = EnginePlan(precision=setting[1], max_batch=BATCHES[-1], opt_batch=TOGETHER)
             try:
                 engines.find(setting[0]).build(source, plan, folder)
-                rows.append(timings(spec, setting, folder))
-                folders[setting] = folder
+                measured = timings(spec, setting, folder)
             except SetupError as error:
                 print(f"{' '.join(setting)}: {error}", file=sys.stderr)
+                continue
+            rows.append([" ".join(setting), *(f"{measured[k]:.3f}" if k in measured else "-" for k in kinds)])
+            folders[setting] = folder
         print(align(rows))
         rows = [["pictures/s", *SIZES]]
-        with multiprocessing.get_context("spawn").Pool(chosen.processes) as pool:
-            for setting, folder in folders.items():
-                jobs = [(spec.name, spec.size, setting, str(folder), size) for size in SIZES]
-                # As many of one kind as there are processes: each takes one, and all run at once.
-                sums = [sum(pool.map(pictures_a_second, [job] * chosen.processes, chunksize=1)) for job in jobs]
-                rows.append([" ".join(setting), *(f"{value:.0f}" for value in sums)])
+        for setting, folder in folders.items():
+            sums = [throughput(spec, setting, folder, size, chosen.processes) for size in SIZES]
+            rows.append([" ".join(setting), *(f"{value:.0f}" for value in sums)])
         print(align(rows))
     return 0
 

@@ -8,7 +8,9 @@
     │   ├── BadPicture          400  not a picture, broken, or cut short
     │   ├── PictureTooLarge     413  more pixels than the server decodes
     │   ├── TooManyPictures     413  more pictures than one request may hold
+    │   ├── AnswerTooLarge      413  more bytes of answer than the server hands on: masks of very many objects
     │   ├── UnsupportedFormat   415  a picture, but of a format that is not served
+    │   ├── UnfitDepth          422  a depth map that is missing, not asked for, or of another size than its picture
     │   ├── InvalidOption       422  an option that is no number or out of range
     │   └── InternalError       500  not the caller's fault: the server failed on the picture, its log says why
     └── SetupError              a fault of the operator's files or machine; ends a command with exit status 1
@@ -70,11 +72,25 @@ class TooManyPictures(RequestError):
     type = "too_many_pictures"
 
 
+class AnswerTooLarge(RequestError):
+    """The answer has more bytes than TorchServe hands on."""
+
+    status = 413
+    type = "answer_too_large"
+
+
 class UnsupportedFormat(RequestError):
     """The bytes are a picture of a format, or of a kind of pixel, that is not served."""
 
     status = 415
     type = "unsupported_format"
+
+
+class UnfitDepth(RequestError):
+    """A depth map that is missing, not asked for, or of another size than its picture."""
+
+    status = 422
+    type = "unfit_depth"
 
 
 class InvalidOption(RequestError):

@@ -109,8 +109,20 @@ OPTIONS = (
     ),
     Option(
         name="split",
-        means="ocr1: `words` gives each word an object and a quad of its own",
-        choices=("lines", "words"),
+        means="ocr1: an object and a quad for each line, word or character",
+        choices=("lines", "words", "characters"),
+        packed=True,
+    ),
+    Option(
+        name="rotate",
+        means="ocr1: `auto` finds out whether the page lies on a side or on its head",
+        choices=("off", "auto"),
+        packed=True,
+    ),
+    Option(
+        name="masks",
+        means="md1: masks as COCO's `rle`, as `polygon` in ratios, or `none`, which is faster",
+        choices=("rle", "polygon", "none"),
         packed=True,
     ),
     Option(
@@ -147,6 +159,8 @@ class Options:
     min_size: float = 0.0
     detect: str = "on"
     split: str = "lines"
+    rotate: str = "off"
+    masks: str = "rle"
     maps: str = "off"
 
     def __post_init__(self) -> None:

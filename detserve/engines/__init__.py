@@ -6,6 +6,7 @@ import importlib
 
 from detserve.engines.base import Engine
 from detserve.errors import BackendMissing
+from detserve.models.spec import ModelSpec
 
 ADAPTERS = {
     "tensorrt": "detserve.engines.tensorrt:TensorRT",
@@ -17,13 +18,14 @@ ADAPTERS = {
 """Backend name → "module:class"."""
 
 
-def find(name: str) -> type[Engine]:
-    """The adapter of that name, or the fastest one of this machine for "auto".
+def find(name: str, spec: ModelSpec | None = None) -> type[Engine]:
+    """The adapter of that name, or for "auto" the fastest one of this machine: of those that can run that model.
 
     Raises BackendMissing, saying what this machine lacks and how to get it.
     """
     if name == "auto":
-        return next(adapter for adapter in map(_adapter, _by_speed()) if adapter.missing() is None)
+        here = (adapter for adapter in map(_adapter, _by_speed()) if adapter.missing() is None)
+        return next(adapter for adapter in here if spec is None or adapter.takes(spec))
     adapter = _adapter(name)
     lack = adapter.missing()
     if lack is not None:
@@ -45,10 +47,13 @@ def _adapter(name: str) -> type[Engine]:
 
 
 def _by_speed() -> list[str]:
-    """As listed. With a GPU: TensorRT, then ONNX Runtime if it was built for CUDA, then torch, which always is."""
+    """As listed. With a GPU: TensorRT, then ONNX Runtime if it was built for CUDA, then torch, which always is.
+
+    torch runs no ONNX files, so the processor's come last.
+    """
     from detserve.engines.onnx import Onnx
     from detserve.engines.torch_device import gpu_count
 
     if gpu_count() == 0:
         return list(ADAPTERS)
-    return ["tensorrt", *(["onnx"] if Onnx.on_gpu() else []), "torchscript", "eager"]
+    return ["tensorrt", *(["onnx"] if Onnx.on_gpu() else []), "torchscript", "eager", "openvino", "onnx"]

@@ -60,13 +60,18 @@ class Engine(ABC):
 
     def __init__(self, folder: Path, spec: ModelSpec, plan: EnginePlan, device: Device) -> None:
         self.spec = spec
-        self.chunk = self.load(folder, plan, device)
-        self(np.zeros((1, spec.size[1], spec.size[0], 3), np.uint8))  # the first call is slow, and no request's
+        self.chunk = max(self.load(folder, plan, device), spec.together)
+        self(spec.blank(spec.together))  # the first call is slow, and no request's
 
     @classmethod
     @abstractmethod
     def missing(cls) -> str | None:
         """What this machine lacks for this backend and how to get it, as a sentence; None when it runs."""
+
+    @classmethod
+    def takes(cls, spec: ModelSpec) -> bool:
+        """Whether it can run that model at all, as far as the spec tells."""
+        return True
 
     @classmethod
     @abstractmethod
@@ -89,8 +94,7 @@ class Engine(ABC):
 
         Raises ValueError for a batch of another shape or dtype.
         """
-        fits = batch.ndim == 4 and batch.shape[3] == 3 and self.spec.accepts(*batch.shape[2:0:-1])
-        if not fits or batch.dtype != np.uint8:
+        if not self.spec.fits(batch):
             expected = f"uint8 [n, height, width, 3] of {self.spec.size[0]}x{self.spec.size[1]}"
             raise ValueError(f"{self.spec.name} takes {expected}, not {batch.dtype} {list(batch.shape)}")
         parts = [

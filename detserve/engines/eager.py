@@ -10,7 +10,7 @@ from detserve.engines.base import EnginePlan
 from detserve.engines.calibration import Calibration
 from detserve.engines.sources.base import Source
 from detserve.engines.torch_device import TorchEngine, check_half, gpu_count, network_of
-from detserve.models.spec import NetworkSpec
+from detserve.models.spec import ModelSpec, NetworkSpec, OnnxSpec
 
 if TYPE_CHECKING:
     from detserve.engines.torch_device import Module
@@ -28,6 +28,11 @@ class Eager(TorchEngine):
     def missing(cls) -> str | None:
         """Nothing: torch is there wherever TorchServe is."""
         return None
+
+    @classmethod
+    def takes(cls, spec: ModelSpec) -> bool:
+        """All but ONNX files."""
+        return not isinstance(spec, OnnxSpec)
 
     @classmethod
     def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:

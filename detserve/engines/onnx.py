@@ -14,6 +14,7 @@ from detserve.engines import runtimes
 from detserve.engines.base import Device, Engine, EnginePlan
 from detserve.engines.calibration import Calibration
 from detserve.engines.sources.base import Source
+from detserve.errors import BackendMissing
 
 FILE = "network.onnx"
 
@@ -51,6 +52,11 @@ class Onnx(Engine):
         if gpu:
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.gpu or 0}))
         self.session = onnxruntime.InferenceSession(folder / FILE, options, providers=providers)
+        if gpu and "CUDAExecutionProvider" not in self.session.get_providers():
+            raise BackendMissing(  # it goes on with the processor and says so in a log only
+                "backend onnx: ONNX Runtime cannot use this GPU; the libraries of CUDA or cuDNN that it was built for "
+                "are missing: pip install onnxruntime-gpu[cuda,cudnn], or pack with another --backend"
+            )
         self.input = self.session.get_inputs()[0].name
         return plan.max_batch if gpu else 1
 

@@ -69,8 +69,8 @@ class OpenVINO(Engine):
             options["INFERENCE_PRECISION_HINT"] = HINTS[plan.precision]
         core = openvino.Core()
         model = core.read_model(folder / FILE)
-        width, height = (-1, -1) if self.spec.dynamic else self.spec.size
-        model.reshape([1, height, width, 3])
+        batch = 1 if self.spec.together == 1 else -1
+        model.reshape([batch, *(-1 if side is None else side for side in self.spec.input_shape)])
         self.request = core.compile_model(model, "CPU", options).create_infer_request()
         return 1
 

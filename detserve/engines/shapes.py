@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Self
 
 from detserve.engines.base import EnginePlan
-from detserve.models.spec import ModelSpec, ReaderSpec
+from detserve.models.parts import PartSpec
+from detserve.models.spec import ModelSpec, ReaderSpec, TextSpec
 
 
 class Shape(NamedTuple):
@@ -43,6 +44,9 @@ class Shapes:
             return cls(
                 Shape(1, height, width), Shape(plan.opt_batch, height, width), Shape(plan.max_batch, height, width)
             )
+        if isinstance(spec, PartSpec) and not spec.pixels:  # regions of one size, few or many
+            side = spec.largest[0]
+            return cls(Shape(1, side, side), Shape(spec.together, side, side), Shape(spec.together, side, side))
         if isinstance(spec, ReaderSpec):
             usual = max(spec.stride, width // 4)
             return cls(
@@ -51,7 +55,8 @@ class Shapes:
                 Shape(plan.max_batch, height, width),
             )
         usual = -(-width * 3 // 4 // spec.stride) * spec.stride
-        return cls(Shape(1, spec.stride, spec.stride), Shape(1, usual, width), Shape(1, height, width))
+        most = (spec.longest, spec.longest) if isinstance(spec, TextSpec) else (height, width)
+        return cls(Shape(1, spec.stride, spec.stride), Shape(1, usual, width), Shape(1, *most))
 
     @classmethod
     def of_dict(cls, entry: Mapping[str, Any]) -> Self:
@@ -68,9 +73,9 @@ class Shapes:
         return shape.n, 3, shape.height, shape.width
 
     @staticmethod
-    def nhwc(shape: Shape) -> tuple[int, int, int, int]:
+    def nhwc(shape: Shape, channels: int = 3) -> tuple[int, int, int, int]:
         """The shape of a batch of pixels, (n, height, width, 3)."""
-        return shape.n, shape.height, shape.width, 3
+        return shape.n, shape.height, shape.width, channels
 
     def __str__(self) -> str:
         return " to ".join("x".join(map(str, shape)) for shape in (self.least, self.most))

@@ -1,34 +1,31 @@
-"""The backend `tensorrt`: engines built by torch2trt, or by TensorRT's ONNX parser, and run by torch2trt's module."""
+"""The backend `tensorrt`: engines built by torch2trt, or by TensorRT's ONNX parser, and run by a runner of our own."""
 
 from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
+from detserve.engines import trt_builder
 from detserve.engines.base import INT8, EnginePlan
 from detserve.engines.calibration import Calibration
-from detserve.engines.shapes import Shape, Shapes
+from detserve.engines.shapes import Shapes
 from detserve.engines.sidecar import Sidecar
 from detserve.engines.sources.base import Source
 from detserve.engines.torch_device import TorchEngine, gpu_count
-from detserve.errors import BackendMissing, EngineRejected
+from detserve.engines.trt_runner import LoadedEngine, Runner
+from detserve.errors import BackendMissing
 from detserve.models.spec import ModelSpec, NetworkSpec
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from detserve.engines.torch_device import Module
 
 FILE, SIDECAR = "engine.pth", "engine.json"
 INSTALL = "requirements/install.sh .venv tensorrt"
-SUPPORTED = range(8, 11)
-"""The major versions of TensorRT that torch2trt knows."""
+LEAST, END = (8, 5), (11, 0)
+"""Versions of TensorRT: from the one whose calls name tensors, up to the first that torch2trt does not know."""
 
 
 class TensorRT(TorchEngine):
@@ -39,7 +36,7 @@ class TensorRT(TorchEngine):
     """
 
     name: ClassVar[str] = "tensorrt"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", INT8)
+    precisions: ClassVar[tuple[str, ...]] = ("fp16", "fp32", INT8)
 
     @classmethod
     def missing(cls) -> str | None:
@@ -48,9 +45,12 @@ class TensorRT(TorchEngine):
         lacks += [name for package, name in PACKAGES.items() if not find_spec(package)]
         if lacks:
             return f"this machine lacks {', '.join(lacks)}; where there is a GPU: {INSTALL}"
-        major = major_version()
-        if major not in SUPPORTED:
-            return f"torch2trt knows TensorRT {SUPPORTED[0]} to {SUPPORTED[-1]}, not {major}; {INSTALL}"
+        try:
+            found = version()
+        except (ImportError, OSError) as error:  # its own libraries are missing, or the driver's
+            return f"TensorRT is installed and cannot be loaded ({' '.join(str(error).split())}); {INSTALL}"
+        if not LEAST <= found < END:
+            return f"TensorRT must be 8.5 or later and before 11, not {found[0]}.{found[1]}; {INSTALL}"
         return None
 
     @classmethod
@@ -63,79 +63,60 @@ class TensorRT(TorchEngine):
         """
         import torch
 
-        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # fp32 means fp32: TensorFloat-32 rounds as float16 does
+        _round_as(plan.precision)
         shapes = Shapes.of(source.spec, plan)
         print(f"by {conversion(source.spec)}, {shapes} ...", end=" ", flush=True, file=sys.stderr)
         if conversion(source.spec) == "torch2trt":
-            module = _convert(source, plan, shapes, calibration)
+            module = trt_builder.convert(source, plan, shapes, calibration)
         elif calibration:
             raise BackendMissing(f"{source.spec.name} goes through TensorRT's ONNX parser, without int8; take fp16")
         else:
-            module = _parse(source, plan, shapes)
+            module = trt_builder.parse(source, plan, shapes)
         torch.save(module.state_dict(), folder / FILE)
         Sidecar.of_machine(plan.precision, conversion(source.spec), shapes).write(folder / SIDECAR)
 
     def load_module(self, folder: Path, plan: EnginePlan) -> Module:
         """Deserialise the engine on the current GPU. Raises BackendMissing without a GPU or on one of another kind."""
         if not self.on_gpu:
-            raise BackendMissing("backend tensorrt: the worker was given no GPU; TorchServe's number_of_gpu is 0?")
-        import torch
-        from torch2trt import TRTModule
-
+            raise BackendMissing(
+                "backend tensorrt: the worker was given no GPU; is nvidia-smi on TorchServe's PATH, or number_of_gpu 0?"
+            )
+        _round_as(plan.precision)
         built = Sidecar.read(folder / SIDECAR)
         built.check(Sidecar.of_machine(built.precision, built.conversion, built.shapes))
-        self.engine = TRTModule()
-        try:
-            self.engine.load_state_dict(torch.load(folder / FILE, weights_only=True))
-        except AttributeError as error:  # torch2trt does not check whether TensorRT gave it an engine
-            raise BackendMissing(
-                f"TensorRT {built.tensorrt} cannot read the engine; pack it anew on this GPU"
-            ) from error
-        return self._behind_front(self.engine)
+        self.engine = LoadedEngine.read(folder / FILE)
+        return self._behind_front(self.engine.runner())
 
     @property
     def recordable(self) -> bool:
-        """Whether CUDA can record runs of several batch sizes as graphs.
-
-        Each recorded run needs an execution context of its own, and contexts may share an engine's shapes only from
-        TensorRT 10 on.
-        """
-        return major_version() >= 10
+        """A recorded run needs a context of its own, and several may share an engine's shapes from TensorRT 10 on."""
+        return version() >= (10, 0)
 
     def replica(self) -> Module:
         """The engine again, with an execution context of its own."""
-        from torch2trt import TRTModule
+        return self._behind_front(self.engine.runner())
 
-        e = self.engine
-        return self._behind_front(
-            TRTModule(e.engine, e.input_names, e.output_names, e.input_flattener, e.output_flattener)
-        )
+    def _behind_front(self, runner: Runner) -> Module:
+        """The engine as a module of pixels: one that takes bytes has its preprocessing inside."""
+        import torch
 
-    def _behind_front(self, engine: Any) -> Module:
-        """The engine as a module of pixels: one from an ONNX file has its preprocessing inside."""
         from detserve.engines.sources.network import Front
 
-        if conversion(self.spec) == "onnx":
-            return lambda pixels: engine(pixels.contiguous())
+        if runner.loaded.takes == torch.uint8:
+            return runner
         front = Front(self.spec).to(self.device)
-
-        def run(pixels: Tensor) -> tuple[Tensor, ...]:
-            # A variable, because TensorRT is given the address alone, and nothing else keeps the tensor alive.
-            x = front(pixels).contiguous()
-            outputs: tuple[Tensor, ...] = engine(x)
-            return outputs
-
-        return run
+        return lambda pixels: runner(front(pixels))
 
 
 PACKAGES = {"tensorrt": "TensorRT", "torch2trt": "torch2trt"}
 
 
-def major_version() -> int:
-    """The major version of TensorRT, 10 for instance."""
+def version() -> tuple[int, int]:
+    """TensorRT's, without what follows the second number."""
     from tensorrt import __version__
 
-    return int(__version__.partition(".")[0])
+    major, minor, *_ = __version__.split(".")
+    return int(major), int(minor)
 
 
 def conversion(spec: ModelSpec) -> str:
@@ -143,94 +124,10 @@ def conversion(spec: ModelSpec) -> str:
     return spec.conversion if isinstance(spec, NetworkSpec) else "onnx"
 
 
-class _CalibrationSet:
-    """The pictures as torch2trt's calibrator asks for them: by number, as a list of what the network takes.
+def _round_as(precision: str) -> None:
+    """fp32 means fp32, when an engine is built and when it runs: TensorFloat-32 rounds as float16 does.
 
-    Each item is a whole batch of the shape that TensorRT optimises for: it calibrates with that one.
+    By the variable that NVIDIA's libraries read, as torch2trt leaves no way to the builder's flag.
     """
-
-    def __init__(self, calibration: Calibration, spec: ModelSpec, shape: Shape) -> None:
-        from detserve.engines.sources.network import Front
-
-        self.calibration, self.spec, self.shape = calibration, spec, shape
-        self.front = Front(spec).cuda()
-
-    def __len__(self) -> int:
-        return len(self.calibration.pictures) // self.shape.n or 1
-
-    def __getitem__(self, number: int) -> list[Tensor]:
-        import torch
-
-        pictures, n = self.calibration.pictures, self.shape.n
-        chosen = [pictures[(number * n + i) % len(pictures)] for i in range(n)]
-        canvas = np.full((n, self.shape.height, self.shape.width, 3), self.spec.fill, np.uint8)
-        for place, picture in zip(canvas, chosen, strict=True):
-            (drawn,) = self.calibration.canvas(picture, self.spec)
-            drawn = drawn[: self.shape.height, : self.shape.width]
-            place[: drawn.shape[0], : drawn.shape[1]] = drawn
-        self.kept = [self.front(torch.from_numpy(canvas).cuda()).contiguous()]  # TensorRT is given the address alone
-        return self.kept
-
-
-def _convert(source: Source, plan: EnginePlan, shapes: Shapes, calibration: Calibration | None) -> Any:
-    """Build an engine by torch2trt's converters. It takes floats only, so normalisation stays in front of it."""
-    import torch
-    from torch2trt import torch2trt
-
-    from detserve.engines.sources.base import INPUT
-    from detserve.engines.torch_device import network_of
-
-    network = network_of(source, TensorRT.name).network.cuda().eval()
-    learnt = _CalibrationSet(calibration, source.spec, shapes.opt) if calibration else None
-    try:
-        with torch.no_grad():
-            return torch2trt(
-                network,
-                [torch.zeros(shapes.nchw(shapes.opt), device="cuda")],
-                input_names=[INPUT],
-                output_names=list(source.spec.outputs),
-                min_shapes=[shapes.nchw(shapes.least)],
-                opt_shapes=[shapes.nchw(shapes.opt)],
-                max_shapes=[shapes.nchw(shapes.most)],
-                fp16_mode=plan.precision != "fp32",
-                int8_mode=learnt is not None,
-                int8_calib_dataset=learnt,
-            )
-    except Exception as error:
-        raise EngineRejected(
-            f"torch2trt cannot convert {source.spec.name} ({type(error).__name__}: {error}); try --set conversion=onnx"
-        ) from error
-    finally:
-        network.cpu()
-
-
-def _parse(source: Source, plan: EnginePlan, shapes: Shapes) -> Any:
-    """Build an engine by TensorRT's ONNX parser. Not by torch2trt, which goes on after an error of the parser."""
-    import tensorrt as trt
-    from torch2trt import TRTModule
-    from torch2trt.flattener import Flattener
-
-    from detserve.engines.sources.base import INPUT
-
-    logger = trt.Logger(trt.Logger.ERROR)
-    builder = trt.Builder(logger)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))
-    parser = trt.OnnxParser(network, logger)
-    with tempfile.TemporaryDirectory() as scratch:
-        source.export(Path(scratch) / "network.onnx")
-        parsed = parser.parse((Path(scratch) / "network.onnx").read_bytes())
-    if not parsed:
-        errors = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
-        raise EngineRejected(f"TensorRT cannot parse {source.spec.name}: {errors}")
-    config = builder.create_builder_config()
-    config.clear_flag(trt.BuilderFlag.TF32)
-    if plan.precision == "fp16":
-        config.set_flag(trt.BuilderFlag.FP16)
-    profile = builder.create_optimization_profile()
-    profile.set_shape(INPUT, *(shapes.nhwc(shape) for shape in (shapes.least, shapes.opt, shapes.most)))
-    config.add_optimization_profile(profile)
-    engine = builder.build_serialized_network(network, config)
-    if engine is None:
-        raise EngineRejected(f"TensorRT cannot build an engine of {source.spec.name}; its own words stand above")
-    outputs = tuple(range(len(source.spec.outputs)))
-    return TRTModule(engine, [INPUT], list(source.spec.outputs), Flattener((0,), 1), Flattener(outputs, len(outputs)))
+    if precision == "fp32":
+        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"

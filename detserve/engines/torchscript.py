@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from detserve.engines.base import EnginePlan
 from detserve.engines.calibration import Calibration
 from detserve.engines.sources.base import Source
 from detserve.engines.torch_device import TorchEngine, check_half, gpu_count, network_of
+from detserve.models.parts import PartSpec
+from detserve.models.spec import ModelSpec, OnnxSpec
 
 if TYPE_CHECKING:
     from detserve.engines.torch_device import Module
@@ -28,6 +30,11 @@ class TorchScript(TorchEngine):
     def missing(cls) -> str | None:
         """Nothing: torch is there wherever TorchServe is."""
         return None
+
+    @classmethod
+    def takes(cls, spec: ModelSpec) -> bool:
+        """All but ONNX files."""
+        return not isinstance(spec, OnnxSpec)
 
     @classmethod
     def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:
@@ -53,5 +60,9 @@ class TorchScript(TorchEngine):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             module = torch.jit.load(folder / FILE, map_location=self.device)  # type: ignore[no-untyped-call]
+            if isinstance(self.spec, PartSpec):
+                # A part's numbers are ranked and compared before the next part: as they are PyTorch's own, bit for bit,
+                # so are the objects. Fused they would differ in the last digits, and be no faster.
+                return cast("Module", module)
             fused: Module = torch.jit.optimize_for_inference(module)
         return fused

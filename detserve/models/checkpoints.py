@@ -65,7 +65,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         refused = re.search(r"GLOBAL ([\w.]*\w) ", str(error))
         if refused:
-            raise _refusal(path, [refused[1]]) from error
+            raise refusal(path, [refused[1]]) from error
         cause = re.split(r"\. |\.?\n", str(error))[0] or type(error).__name__
         raise BadWeights(f"{path}: no checkpoint of PyTorch, or a damaged one ({cause}); {ADVICE}") from error
     if not tensors:
@@ -93,14 +93,18 @@ def load_strictly(network: nn.Module, state: Mapping[str, Tensor], path: Path) -
 
 def mismatch(network: nn.Module, state: Mapping[str, Tensor]) -> str:
     """What keeps the tensors from being this network's state dict, on one line; empty when they fit."""
-    wanted = network.state_dict()
+    return differences({key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}, state)
+
+
+def differences(wanted: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor]) -> str:
+    """What keeps the tensors from being those of the wanted names and shapes, on one line; empty when they fit."""
     # The counters of batch norms are absent before PyTorch 0.4.1. load_state_dict does without them, too.
     missing = [key for key in wanted if key not in state and not key.endswith(".num_batches_tracked")]
     unexpected = [key for key in state if key not in wanted]
     shapes = [
-        f"{key} is {list(state[key].shape)}, wanted {list(tensor.shape)}"
-        for key, tensor in wanted.items()
-        if key in state and state[key].shape != tensor.shape
+        f"{key} is {list(state[key].shape)}, wanted {list(shape)}"
+        for key, shape in wanted.items()
+        if key in state and state[key].shape != shape
     ]
     found = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
     return "; ".join(f"{len(keys)} {fault}: {_first(keys)}" for fault, keys in found if keys)
@@ -112,11 +116,12 @@ def _stand_ins(path: Path) -> list[Callable[..., Any] | tuple[Callable[..., Any]
     names = get_unsafe_globals_in_checkpoint(str(path)) if zipfile.is_zipfile(path) else []
     refused = sorted(name for name in names if not STAND_INS.fullmatch(name))
     if refused:
-        raise _refusal(path, refused)
+        raise refusal(path, refused)
     return [(_StandIn, name) for name in names]
 
 
-def _refusal(path: Path, names: list[str]) -> BadWeights:
+def refusal(path: Path, names: list[str]) -> BadWeights:
+    """The error for a file that asks for those names."""
     return BadWeights(
         f"{path}: refused, nothing was run: it asks for {_first(names)}, which weights do not need; take them from a "
         "source that you trust, or save the network's state_dict() alone with torch.save"

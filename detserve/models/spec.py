@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -28,6 +29,9 @@ HALF_RANGE = (127.5, 127.5, 127.5)
 """As mean and as std it turns pixels from 0 to 255 into values from -1 to 1."""
 MIN_SIDE, MAX_SIDE = 320, 2560
 """Bounds of a text detector's `size`, the longest side of its inputs, in pixels."""
+
+TRACED = 320
+"""Side of what a network with open sides is traced with: at its largest CRAFT takes half a minute for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +105,37 @@ class ModelSpec(ABC):
         """Whether the network accepts an input of that size, in pixels."""
         return (width, height) == self.size
 
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """The shape of one input of its engine, pixels [height, width, 3]; None where it is open."""
+        return (None, None, 3) if self.dynamic else (self.size[1], self.size[0], 3)
+
+    @property
+    def input_type(self) -> type[np.generic]:
+        """What its engine takes: pixels."""
+        return np.uint8
+
+    @property
+    def together(self) -> int:
+        """How many inputs one call takes at least, where a backend would take one."""
+        return 1
+
+    def blank(self, n: int) -> NDArray[Any]:
+        """The largest input of its engine, n times, all zeros."""
+        return np.zeros((n, self.size[1], self.size[0], 3), self.input_type)
+
+    def example(self, n: int) -> NDArray[Any]:
+        """An input of its engine, n times, to trace the network with: small where sides are open."""
+        width, height = (min(side, TRACED) for side in self.size) if self.dynamic else self.size
+        return np.zeros((n, height, width, 3), self.input_type)
+
+    def fits(self, batch: NDArray[Any]) -> bool:
+        """Whether that is a batch of inputs of its engine."""
+        shape = self.input_shape
+        sized = batch.ndim == 1 + len(shape) and batch.dtype == self.input_type
+        sized = sized and all(want in (None, side) for want, side in zip(shape, batch.shape[1:], strict=True))
+        return sized and self.accepts(*batch.shape[2:0:-1])
+
     def override(self, **changes: Any) -> Self:
         """This spec with some fields changed. Raises BadSpec for unknown fields and for values out of range."""
         known = {field.name for field in fields(self)}
@@ -149,15 +184,22 @@ class DetectorSpec(ModelSpec):
 class TextSpec(DetectorSpec):
     """A detector of text. The size of its input depends on the picture.
 
-    size: the square that every input fits into, its side from 320 to 2560 pixels. A picture is scaled down to it; one
-    whose shorter side is below `enlarge_to` pixels is scaled up, `enlarge_by` times at most. Its aspect ratio is kept;
-    padding at the right and below rounds the sides up to multiples of the stride.
+    size: a square, its side from 320 to 2560 pixels. A picture is scaled down to fit into it; one whose shorter side is
+    below `enlarge_to` pixels is scaled up, `enlarge_by` times at most. Its aspect ratio is kept; padding at the right
+    and below rounds the sides up to multiples of the stride.
+
+    shrink_to: where it is above 0, a wide or high picture is scaled down less: its shorter side no further than to
+    `shrink_to` pixels, as long as it has no more pixels than the square and its longer side stays within `longest`.
+
+    margin: how much of a quad's height is blank above its text and below it; words and characters are given without.
     """
 
     dynamic: ClassVar[bool] = True
 
     enlarge_to: int = 736
     enlarge_by: float = 10.0
+    shrink_to: int = 0
+    margin: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -167,17 +209,28 @@ class TextSpec(DetectorSpec):
                 f"model {self.name}: size {self.size} must be a square of {MIN_SIDE} to {MAX_SIDE} pixels, "
                 "the longest side of its inputs"
             )
+        if not 0 <= self.margin < 0.5:
+            raise BadSpec(f"model {self.name}: margin {self.margin} must be at least 0 and below 0.5")
+
+    @property
+    def longest(self) -> int:
+        """The longest side that an input may have, in pixels: with `shrink_to` four thirds of the square's."""
+        return self.size[0] * 4 // 3 // self.stride * self.stride if self.shrink_to else self.size[0]
 
     def letterbox(self, picture: tuple[int, int]) -> Letterbox:
         """Where a picture of that (width, height) lies on its input: at the top left."""
-        ratio = min(self.size[0] / max(picture), self.enlarge_by, max(1.0, self.enlarge_to / min(picture)))
+        side, longer, shorter = self.size[0], max(picture), min(picture)
+        ratio = min(side / longer, self.enlarge_by, max(1.0, self.enlarge_to / shorter))
+        if self.shrink_to:
+            less = min(1.0, self.shrink_to / shorter, side / math.sqrt(longer * shorter), self.longest / longer)
+            ratio = max(ratio, less)
         inner = max(1, round(picture[0] * ratio)), max(1, round(picture[1] * ratio))
         canvas = -(-inner[0] // self.stride) * self.stride, -(-inner[1] // self.stride) * self.stride
         return Letterbox(picture, canvas, inner, 0, 0)
 
     def accepts(self, width: int, height: int) -> bool:
         """Whether the network accepts an input of that size, in pixels."""
-        return all(0 < side <= self.size[0] and side % self.stride == 0 for side in (width, height))
+        return all(0 < side <= self.longest and side % self.stride == 0 for side in (width, height))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +239,8 @@ class ReaderSpec(ModelSpec):
 
     alphabet: str = ""
     """The characters of the classes from 1 on; class 0 is CTC's blank."""
+    trained_width: int = 0
+    """A line that stands alone, which no detector cut out, lies on an input at least so wide, in pixels."""
 
     @abstractmethod
     def width(self, aspect: float) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detserve.errors import BadSpec, SetupError
 from detserve.options import OPTIONS
+from detserve.pack import node_config
 from detserve.pack.inspection import show_archive, show_models, verify_archive
 from detserve.places import CONFIG_DIR, MODEL_STORE, RUN_DIR, installing, typed
 from detserve.serve.model_config import ModelConfig
@@ -35,11 +36,14 @@ def parse(arguments: Sequence[str] | None, prog: str = "repack.py") -> argparse.
     add("--sha256", nargs="+", help="refuse weights, or with --verify an archive, of another sum")
     add("--reader", metavar="MODEL", help="for OCR: the model that reads what --model finds")
     add("--reader-weights", nargs="+", metavar="PATH|URL", help="its weight file")
+    add("--categories", type=Path, metavar="FILE", help="for objects: names of the classes, a line each, or JSON")
+    add("--node-config", type=Path, metavar="FILE", help="for objects: node_config.json of a server of detectron2's")
+    add("--alphabet", metavar="FILE", help="its characters, one a line, where they do not stand in the weight file")
     add("--backend", help="auto (default), tensorrt, openvino, onnx, torchscript or eager")
     add("--size", type=size, metavar="N|WxH", help="input of the network in pixels")
     add("--precision", help="fp32, bf16, fp16, int8 or auto, as the backend has them")
     add("--calibration", nargs="+", metavar="DIR", help="for int8: real pictures of the kind that will be served")
-    add("--max-batch", type=int, help="largest batch that the engine takes (8)")
+    add("--max-batch", type=int, help="largest batch that the engine takes (8; 16 on a GPU)")
     add("--opt-batch", type=int, metavar="M", help="the batch that TensorRT optimises for (the largest)")
     add("--version", default="1.0", help="version of the model (1.0)")
     add("--set", action="append", metavar="KEY=VALUE", help="any other setting of the model, see --show")
@@ -80,20 +84,24 @@ def request(options: argparse.Namespace) -> PackRequest:
 
     config = ModelConfig.load(CONFIG_DIR, options.name).pack
     chosen = {**config, **{key: value for key, value in vars(options).items() if value is not None}}
+    if options.node_config:
+        chosen = {**node_config.read(options.node_config), **chosen}
     if "model" not in chosen:
         raise BadSpec(f"--model is needed: there is no config/{options.name}.yaml that names one; see --list")
+    objects = objects_settings(chosen)
     if not isinstance(chosen.get("size", ()), tuple):
         chosen["size"] = size(str(chosen["size"]))
     settings = {key: chosen[key] for key in SPEC_SETTINGS if key in chosen}
     detect = ModelChoice(
         model=chosen["model"],
-        settings=settings | assignments(options.set or []),
+        settings=objects | settings | assignments(options.set or []),
         weights=several(chosen.get("weights")),
         sha256=several(chosen.get("sha256")),
     )
     read = None
     if "reader" in chosen:
-        read = ModelChoice(model=chosen["reader"], weights=several(chosen.get("reader_weights")))
+        letters = {"alphabet": alphabet(Path(chosen["alphabet"]))} if "alphabet" in chosen else {}
+        read = ModelChoice(model=chosen["reader"], settings=letters, weights=several(chosen.get("reader_weights")))
     return PackRequest(
         name=options.name,
         detect=detect,
@@ -111,9 +119,36 @@ def request(options: argparse.Namespace) -> PackRequest:
     )
 
 
+def objects_settings(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """What a node configuration and a file of categories change of the model's spec."""
+    settings = dict(chosen.get("settings", {}))
+    if "categories" not in chosen:
+        return settings
+    from detserve import models
+    from detserve.models.maskrcnn import MaskRcnn, categories
+
+    spec = models.find(chosen["model"])
+    if not isinstance(spec, MaskRcnn):
+        raise BadSpec(f"{spec.name} has no categories: leave --categories out")
+    return settings | categories.read(Path(chosen["categories"]), bool(spec.rules.first_label)).settings()
+
+
 def word(value: str | bool) -> str:
     """A choice as a YAML file may have it, where `on` and `off` are truth values."""
     return value if isinstance(value, str) else ("off", "on")[value]
+
+
+def alphabet(path: Path) -> str:
+    """The characters of a file with one a line, as PaddleOCR's dictionaries are. Raises BadSpec for another form."""
+    try:
+        lines = path.read_text("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSpec(f"--alphabet {path}: {error}") from error
+    characters = [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
+    for number, character in enumerate(characters, 1):
+        if len(character) != 1:
+            raise BadSpec(f"--alphabet {path}:{number}: one character is wanted, not {character[:20]!r}")
+    return "".join(characters)
 
 
 def several(value: str | Sequence[str] | None) -> Sequence[str]:
@@ -134,10 +169,12 @@ def assignments(texts: Sequence[str]) -> dict[str, Any]:
 
 def register(path: Path, options: argparse.Namespace) -> None:
     """Register the archive at a running server as config/NAME.yaml says, and make it the version that answers."""
+    from detserve.serve.defaults import registration
     from detserve.serve.management import Management
 
     management = Management(options.register, RUN_DIR)
-    management.register(path.name, options.name, ModelConfig.load(CONFIG_DIR, options.name).serve)
+    config = ModelConfig.load(CONFIG_DIR, options.name, registration(path))
+    management.register(path.name, options.name, config.serve)
     workers = management.wait_ready(options.name, options.version)
     management.set_default(options.name, options.version)
     print(f"{options.name}/{options.version} is served by {workers} worker(s) at {options.register}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import sys
 import tempfile
 import time
@@ -11,27 +12,37 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from detserve import engines, models
 from detserve.archives import archive, contents
 from detserve.archives.checksums import sha256_of
 from detserve.archives.recipe import ENGINE_FOLDER, PackedModel, Recipe
+from detserve.core.machine import gpus
 from detserve.engines import sources
 from detserve.engines.base import INT8, Device, Engine, EnginePlan
 from detserve.engines.calibration import Calibration
+from detserve.engines.parts import PartedEngines, PartedSource
 from detserve.engines.sources.base import Source
-from detserve.errors import BackendMissing, BadArchive, BadSpec
-from detserve.models.spec import ModelSpec, ReaderSpec
-from detserve.pack import agreement, parity
+from detserve.errors import BackendMissing, BadArchive, BadSpec, EngineRejected
+from detserve.models.parts import PartedSpec
+from detserve.models.spec import DetectorSpec, ModelSpec, ReaderSpec
+from detserve.pack import agreement, object_parity, parity
 from detserve.pack.weights import locate
+from detserve.serve.defaults import GPU_BATCH, ON_GPU
+from detserve.worker.detector import HostDetector
+from detserve.worker.loading import detector_on
 
 GATE_PICTURES = {
     "face": "package:skimage/data/astronaut.png",
     "text": "package:skimage/data/page.png",
     "read": "package:skimage/data/page.png",
+    "object": "package:skimage/data/coffee.png",
 }
 """The real pictures of the parity gate, by the model's task. They come from the package scikit-image."""
+
+BATCH = 8
+"""The largest batch of an engine unless someone asks for another; one for a GPU takes the batches that it is served."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +64,8 @@ class PackRequest:
     """What to pack.
 
     detect, read: the models; out: the folder of the archive; precision: None for the backend's default; calibration:
-    pictures for int8, as files, folders or globs; opt_batch: see `EnginePlan`; reduced_decode, options: see `Recipe`.
+    pictures for int8, as files, folders or globs; max_batch: None for BATCH, or GPU_BATCH on a GPU; opt_batch:
+    see `EnginePlan`; reduced_decode, options: see `Recipe`.
     """
 
     name: str
@@ -63,7 +75,7 @@ class PackRequest:
     backend: str = "auto"
     precision: str | None = None
     calibration: Sequence[str] = ()
-    max_batch: int = 8
+    max_batch: int | None = None
     opt_batch: int = 0
     version: str = "1.0"
     reduced_decode: bool = True
@@ -75,21 +87,16 @@ def pack(request: PackRequest) -> Path:
 
     Raises a SetupError when anything fails; then nothing was written.
     """
-    adapter = engines.find(request.backend)
-    precision = request.precision or adapter.precisions[0]
-    plan = EnginePlan(precision=precision, max_batch=request.max_batch, opt_batch=request.opt_batch)
-    if plan.precision not in adapter.precisions:
-        choice = ", ".join(adapter.precisions)
-        raise BackendMissing(f"backend {adapter.name} has no precision {plan.precision!r}; it has {choice}")
+    detect = _Building.of(request, request.detect, request.precision)
     _check_models(request)
-    calibration = _calibration(request, plan)
+    calibration = _calibration(request, detect.plan)
     # A reader stays in floats: it would have to learn from lines, and a wrong letter is worse than a shifted box.
-    read_plan = replace(plan, precision=adapter.precisions[0]) if calibration else plan
+    read = request.read and _Building.of(request, request.read, None if calibration else request.precision)
     with _scratch() as scratch:
         engine_folder = Path(scratch, ENGINE_FOLDER)
         recipe = Recipe(
-            detect=_build(request.detect, adapter, plan, engine_folder / "detect", calibration),
-            read=_build(request.read, adapter, read_plan, engine_folder / "read") if request.read else None,
+            detect=_build(detect, engine_folder / "detect", calibration),
+            read=_build(read, engine_folder / "read") if read else None,
             options=dict(request.options),
             reduced_decode=request.reduced_decode,
         )
@@ -100,6 +107,36 @@ def pack(request: PackRequest) -> Path:
         path = request.out / f"{request.name}.mar"
         archive.write(path, request.name, request.version, contents.HANDLER, recipe, files)
     return path
+
+
+@dataclass(frozen=True)
+class _Building:
+    """One engine to build: the model, its backend, what for; exact: in fp32 where the gate refuses it otherwise."""
+
+    choice: ModelChoice
+    adapter: type[Engine]
+    plan: EnginePlan
+    exact: bool
+
+    @classmethod
+    def of(cls, request: PackRequest, choice: ModelChoice, precision: str | None) -> Self:
+        """As the request asks, in that precision, None for the backend's best. Raises BackendMissing without it."""
+        adapter = engines.find(request.backend, models.find(choice.model))
+        usual = GPU_BATCH if gpus() and adapter.name in ON_GPU else BATCH
+        plan = EnginePlan(
+            precision=precision or _default_precision(models.find(choice.model), adapter),
+            max_batch=usual if request.max_batch is None else request.max_batch,
+            opt_batch=request.opt_batch,
+        )
+        if plan.precision not in adapter.precisions:
+            known = ", ".join(adapter.precisions)
+            raise BackendMissing(f"backend {adapter.name} has no precision {plan.precision!r}; it has {known}")
+        return cls(choice, adapter, plan, exact=precision is None and plan.precision == "fp16")
+
+
+def _default_precision(spec: ModelSpec, adapter: type[Engine]) -> str:
+    """The backend's own; but fp32 for models of several networks, where a last digit may rank one box above another."""
+    return "fp32" if isinstance(spec, PartedSpec) else adapter.precisions[0]
 
 
 def _check_models(request: PackRequest) -> None:
@@ -128,15 +165,30 @@ def _calibration(request: PackRequest, plan: EnginePlan) -> Calibration | None:
         return Calibration.of(request.calibration)
 
 
-def _build(
-    choice: ModelChoice, adapter: type[Engine], plan: EnginePlan, folder: Path, calibration: Calibration | None = None
-) -> PackedModel:
+def _build(building: _Building, folder: Path, calibration: Calibration | None = None) -> PackedModel:
+    """Build the engine in that folder and check it; anew in fp32 where fp16 was nobody's wish and does not do."""
+    try:
+        return _build_once(building, folder, calibration)
+    except EngineRejected as error:
+        if not building.exact:
+            raise
+        print(f"  {error}\n  fp16 does not do for {building.choice.model}: fp32 instead", file=sys.stderr)
+    shutil.rmtree(folder)
+    plan = replace(building.plan, precision="fp32")
+    return _build_once(replace(building, plan=plan), folder, calibration)
+
+
+def _build_once(building: _Building, folder: Path, calibration: Calibration | None) -> PackedModel:
     """Build the engine of one model in that folder and check it."""
     import torch
 
+    choice, adapter, plan = building.choice, building.adapter, building.plan
     weights = _weights(models.find(choice.model), choice)
-    spec = models.find(choice.model).with_file_metadata(*weights).override(**choice.settings)
+    spec = models.find(choice.model).override(**choice.settings).with_file_metadata(*weights)
     folder.mkdir(parents=True)
+    if isinstance(spec, PartedSpec):
+        figures = _build_parts(spec, weights, adapter, plan, folder)
+        return _packed(choice, spec, adapter, plan, weights, figures)
     with _step(f"loading {', '.join(path.name for path in weights)} into {spec.name}"):
         source = sources.of(spec, *weights)
     with _step(f"building the engine: {adapter.name}, precision {plan.precision}"):
@@ -144,6 +196,38 @@ def _build(
         device = Device(threads=torch.get_num_threads(), gpu=0 if torch.cuda.is_available() else None)
         engine = adapter(folder, spec, plan, device)
     figures = _agreement(source, engine, plan, device, calibration) if calibration else _parity(source, engine, plan)
+    _check_detector(engine, plan)
+    return _packed(choice, spec, adapter, plan, weights, figures)
+
+
+def _build_parts(
+    spec: PartedSpec, weights: Sequence[Path], adapter: type[Engine], plan: EnginePlan, folder: Path
+) -> Mapping[str, Any]:
+    """The engines of a model of several networks, built and checked → the figures of the gate."""
+    import torch
+
+    with _step(f"loading {', '.join(path.name for path in weights)} into {spec.name}"):
+        source = PartedSource(spec, *weights)
+    with _step(f"building the engines: {adapter.name}, precision {plan.precision}"):
+        source.build(adapter, plan, folder)
+        device = Device(threads=torch.get_num_threads(), gpu=0 if torch.cuda.is_available() else None)
+        built = PartedEngines(adapter, folder, spec, plan, device)
+    bounds = object_parity.EXACT if plan.precision == "fp32" else object_parity.REDUCED
+    with _step("checking them against the networks"):
+        figures = object_parity.measure(source, built, locate(GATE_PICTURES[spec.task]).read_bytes(), bounds)
+    print(f"  {figures}", file=sys.stderr)
+    figures.check(bounds)
+    return figures.to_dict()
+
+
+def _packed(
+    choice: ModelChoice,
+    spec: ModelSpec,
+    adapter: type[Engine],
+    plan: EnginePlan,
+    weights: Sequence[Path],
+    figures: Mapping[str, Any],
+) -> PackedModel:
     return PackedModel(
         model=choice.model,
         settings=spec.settings(),
@@ -152,6 +236,16 @@ def _build(
         weights_sha256=" ".join(map(sha256_of, weights)),
         parity=figures,
     )
+
+
+def _check_detector(engine: Engine, plan: EnginePlan) -> None:
+    """Where a worker decodes and suppresses on the GPU, let that find what the engine's outputs say."""
+    spec = engine.spec
+    if not isinstance(spec, DetectorSpec) or isinstance(detector := detector_on(engine), HostDetector):
+        return
+    with _step("checking its decode and suppression on the GPU"):
+        figures = parity.measure_detector(engine, detector, locate(GATE_PICTURES[spec.task]).read_bytes(), plan)
+    figures.check(parity.bounds(plan.precision, spec.task))
 
 
 def _parity(source: Source, engine: Engine, plan: EnginePlan) -> Mapping[str, Any]:

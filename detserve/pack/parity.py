@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detserve.core.detections import Detections, Pixels
+from detserve.core.letterbox import Letterbox
 from detserve.engines.base import Engine, EnginePlan
 from detserve.engines.sources.base import Source
 from detserve.models.spec import DetectorSpec, Outputs, ReaderSpec
+from detserve.options import Options
 from detserve.pack.matching import CONF, detect, is_matched, match, reject
 from detserve.pictures.decode import decode
+from detserve.worker.detector import Detector
 
 SAME_IOU = 0.5
 """The least IoU of two boxes that are the same detection."""
@@ -111,11 +114,35 @@ def measure(source: Source, engine: Engine, picture: bytes, plan: EnginePlan) ->
         return _worst([*alone, _compare_reading(spec, source, engine, lines, batch_sizes(plan))])
     assert isinstance(spec, DetectorSpec), f"{spec.name} neither reads nor detects"
     canvas = spec.letterbox(image.size).drawn_on_new_canvas(image.rgb, spec.fill)
-    pair = np.stack([canvas, canvas[:, ::-1]])
+    # Print is never mirrored: networks are unsure of it, and lines fall to pieces in one precision and not in another.
+    pair = np.stack([canvas, canvas[::-1, ::-1] if spec.task == "text" else canvas[:, ::-1]])
     reference = source.reference(pair)
     # When they are served, inputs of varying size run one by one.
     sizes = [1, 2] if spec.dynamic else batch_sizes(plan)
     return _worst([_compare(spec, reference, engine, pair, n) for n in sizes])
+
+
+def measure_detector(engine: Engine, detector: Detector[Any, Any], picture: bytes, plan: EnginePlan) -> Parity:
+    """What the GPU's detector finds beside what its engine says, in several batches: head, suppression, graphs.
+
+    The engine's outputs are decoded and suppressed on the processor; the engine itself was compared before.
+    """
+    spec, image = detector.spec, decode(picture)
+    assert isinstance(spec, DetectorSpec), f"{spec.name} does not detect"
+    canvas = spec.letterbox(image.size).drawn_on_new_canvas(image.rgb, spec.fill)
+    pair, as_it_is = np.stack([canvas, canvas[:, ::-1]]), Letterbox.fit(spec.size, spec.size)
+    nearly = CONF - 2 * REDUCED.conf
+    asked = Options(conf_threshold=nearly, iou_threshold=spec.iou, max_detections=spec.max_detections)
+    figures = []
+    for n in batch_sizes(plan):
+        pictures = pair[np.arange(n) % 2]
+        canvases = detector.canvases(n, spec.size)
+        for i, rgb in enumerate(pictures):
+            detector.draw(rgb, as_it_is, canvases[i])
+        found = detector.found(detector.infer(canvases, [asked] * n), [asked] * n)
+        wanted = detect(spec, engine(pictures), n, nearly)
+        figures += [_of_picture(0.0, a, b) for a, b in zip(wanted, found, strict=True)]
+    return _worst(figures)
 
 
 def _compare_reading(spec: ReaderSpec, source: Source, engine: Engine, lines: list[Pixels], sizes: list[int]) -> Parity:
@@ -136,7 +163,7 @@ def _compare_reading(spec: ReaderSpec, source: Source, engine: Engine, lines: li
 
 
 def _compare(spec: DetectorSpec, reference: Outputs, engine: Engine, pair: Pixels, n: int) -> Parity:
-    """One batch of n pictures, the picture and its mirror image in turn."""
+    """One batch of n pictures, the two in turn."""
     turn = np.arange(n) % 2
     got = engine(pair[turn])
     raw = max((_relative(got[name], reference[name][turn]) for name in spec.outputs), key=_nan_is_worst)
@@ -161,7 +188,8 @@ def _nan_is_worst(value: float) -> float:
 
 
 def _relative(got: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
-    return float(np.abs(got - wanted).max() / np.abs(wanted).max())
+    scale = np.abs(wanted).max() or 1.0  # a reader that finds none of its letters there answers zeros
+    return float(np.abs(got - wanted).max() / scale)
 
 
 def _of_picture(raw: float, wanted: Detections, found: Detections) -> Parity:

@@ -74,7 +74,7 @@ def read_header(data: bytes | bytearray | memoryview) -> Header:
     """
     data = _searchable(data)
     name = _sniff(data)
-    with _as_request_errors(name):
+    with as_request_errors(name):
         return jpeg.walk(data).header if name == "JPEG" else pillow.open_picture(data, name)[1]
 
 
@@ -96,7 +96,7 @@ def decode(
     data = _searchable(data)
     name = _sniff(data)
     reduction = 1
-    with _as_request_errors(name):
+    with as_request_errors(name):
         if name == "JPEG":
             walked = jpeg.walk(data)
             header = walked.header
@@ -117,6 +117,34 @@ def decode(
     return Image(rgb, header.size)
 
 
+@dataclass(frozen=True)
+class Compressed:
+    """A JPEG that was checked and not yet decoded: upright as it lies, grey or YCbCr; size: its (width, height)."""
+
+    data: bytes | bytearray
+    size: tuple[int, int]
+
+
+def compressed(data: bytes | bytearray | memoryview, max_pixels: int, most: int) -> Compressed | None:
+    """A JPEG of at most `most` pixels that any decoder reads alike; None for everything else, which `decode` reads.
+
+    Raises what `decode` raises.
+    """
+    data = _searchable(data)
+    if _sniff(data) != "JPEG":
+        return None
+    with as_request_errors("JPEG"):
+        walked = jpeg.walk(data)
+        size = walked.header.size
+        _check_size(size, max_pixels)
+        # Adobe's marker may say that the channels are RGB or CMYK.
+        plain = walked.channels in (1, 3) and walked.header.orientation == 1 and b"Adobe" not in data[: walked.scan]
+        if not plain or size[0] * size[1] > most:
+            return None
+        jpeg.check(data, walked)
+    return Compressed(data, size)
+
+
 def _searchable(data: bytes | bytearray | memoryview) -> bytes | bytearray:
     """The data as a type that can be searched. TorchServe's bytearrays are not copied: megabytes take time."""
     return bytes(data) if isinstance(data, memoryview) else data
@@ -133,7 +161,7 @@ def _sniff(data: bytes | bytearray) -> str:
 
 
 @contextmanager
-def _as_request_errors(name: str) -> Iterator[None]:
+def as_request_errors(name: str) -> Iterator[None]:
     """Turn every failure of a decoder into a RequestError, without the decoder's message: it may hold addresses."""
     try:
         yield

@@ -78,10 +78,10 @@ def reduction_for(size: tuple[int, int], target: tuple[int, int]) -> int:
     return next(reduction for reduction in (8, 4, 2, 1) if reduction <= ratio or reduction == 1)
 
 
-def read(data: bytes | bytearray, jpeg: Jpeg, reduction: int) -> Pixels:
-    """The pixels as stored, not turned, and reduced by that factor: uint8 [h, w, 3] RGB.
+def check(data: bytes | bytearray, jpeg: Jpeg) -> None:
+    """What has to hold before any decoder is given the picture.
 
-    Raises BadPicture for a JPEG that is broken or cut short, UnsupportedFormat for any but 8-bit grey, RGB or CMYK.
+    Raises BadPicture for what is cut short or a bomb, UnsupportedFormat for other than 8-bit grey, RGB or CMYK.
     """
     # libjpeg fills what is missing with grey, so there must be an end (EOI). In a scan 0xFF is always stuffed, so an
     # EOI is never part of one. A search from behind is the fastest.
@@ -91,6 +91,14 @@ def read(data: bytes | bytearray, jpeg: Jpeg, reduction: int) -> Pixels:
         bombs.check_scans(data, jpeg.scan)
     if jpeg.bits != 8 or jpeg.channels not in (1, 3, 4):
         raise UnsupportedFormat(f"JPEG of {jpeg.channels} channels of {jpeg.bits} bits is not served: send 8-bit RGB")
+
+
+def read(data: bytes | bytearray, jpeg: Jpeg, reduction: int) -> Pixels:
+    """The pixels as they lie in the file, reduced: uint8 [h, w, 3] RGB.
+
+    Raises what `check` does, and BadPicture for what is broken.
+    """
+    check(data, jpeg)
     if jpeg.channels == 4:
         picture = pillow.open_with_pillow(data, "JPEG")
         if picture.size != jpeg.header.stored_size:

@@ -12,6 +12,7 @@ from zipfile import is_zipfile
 from detserve.archives.checksums import check_sum
 from detserve.errors import BadArchive, ServerFailed, SetupError
 from detserve.places import packing, typed
+from detserve.serve.defaults import registration
 from detserve.serve.health import Roster
 from detserve.serve.management import Management
 from detserve.serve.model_config import ModelConfig, Registration
@@ -41,7 +42,8 @@ class Lineup:
             if not is_zipfile(archive):  # TorchServe would take it, and look for a handler in an empty folder
                 raise BadArchive(f"{archive} is no archive: {typed('pack')} {name} makes it anew")
             check_sum(archive)
-            self.models[name] = replace(ModelConfig.load(config_dir, name).serve, **changes)
+            config = ModelConfig.load(config_dir, name, registration(archive))
+            self.models[name] = replace(config.serve, **changes)
 
     def check(self) -> None:
         """Raise ServerFailed when no model is left to serve."""

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from detserve.core.machine import cores
 from detserve.errors import BadSpec
 from detserve.options import OPTIONS
 
 PACK_KEYS = (
-    *("model", "weights", "sha256", "reader", "reader_weights", "backend", "size", "precision", "max_batch"),
-    *("calibration", *(option.key for option in OPTIONS if option.packed)),
+    *(
+        "model",
+        "weights",
+        "sha256",
+        "reader",
+        "reader_weights",
+        "alphabet",
+        "backend",
+        "size",
+        "precision",
+        "max_batch",
+    ),
+    *("calibration", "categories", *(option.key for option in OPTIONS if option.packed)),
 )
 """The options of repack.py that the section `pack` may set."""
 
@@ -55,17 +66,21 @@ class ModelConfig:
     pack: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, folder: Path, name: str) -> Self:
-        """Read NAME.yaml of that folder; the defaults where there is none. Raises BadSpec for a faulty one."""
+    def load(cls, folder: Path, name: str, usual: Registration | None = None) -> Self:
+        """Read NAME.yaml of that folder; the defaults where there is none. Raises BadSpec for a faulty one.
+
+        usual: how the model is served where the file leaves that open.
+        """
         import yaml
 
+        usual = usual or Registration()
         path = folder / f"{name}.yaml"
         if not path.is_file():
-            return cls()
+            return cls(serve=usual)
         try:
             sections = _section(yaml.safe_load(path.read_text("utf-8")), [f.name for f in fields(cls)])
             serve = _section(sections.get("serve"), [f.name for f in fields(Registration)])
-            return cls(serve=Registration(**serve), pack=_section(sections.get("pack"), PACK_KEYS))
+            return cls(serve=replace(usual, **serve), pack=_section(sections.get("pack"), PACK_KEYS))
         except (BadSpec, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
             raise BadSpec(f"{path.name}: {' '.join(str(error).split())}") from error
 
@@ -83,13 +98,3 @@ def _section(section: Any, known: list[str] | tuple[str, ...]) -> dict[str, Any]
                 f"unknown key {key!r}; " + (f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}")
             )
     return section
-
-
-def cores() -> int:
-    """The cores that this process may use: its affinity, and a container's limit."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:  # a container's limit (docker run --cpus 2), which the affinity does not show
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
-        return max(1, min(cores, -(-int(quota) // int(period))))
-    except (OSError, ValueError):  # no such file, or "max"
-        return cores

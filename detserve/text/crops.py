@@ -54,6 +54,13 @@ def fit(text: Pixels, height: int, width: int, fill: int) -> tuple[Pixels, int]:
     return canvas, inner
 
 
+def inset(quad: Floats, share: float) -> Floats:
+    """A quad, float32 [4, 2], without that share of its height at the top and at the bottom."""
+    top, bottom = quad[[0, 1]], quad[[3, 2]]
+    (left_top, right_top), (left_bottom, right_bottom) = top + (bottom - top) * share, bottom + (top - bottom) * share
+    return np.array([left_top, right_top, right_bottom, left_bottom], np.float32)
+
+
 def cut(quad: Floats, spans: Floats) -> Floats:
     """Pieces of a quad from left to right: float32 [4, 2] and spans [n, 2] → quads float32 [n, 4, 2].
 

@@ -14,6 +14,9 @@ from detserve.core.detections import Floats
 
 BLANK = 0
 """The class between two characters; class k > 0 is character k - 1 of the alphabet."""
+REACH = 0.75
+"""How far a line's text goes on behind the middle of its last character, in distances of two characters: half of one,
+and half as much again as CTC may be off."""
 
 
 @dataclass(frozen=True)
@@ -75,25 +78,58 @@ def lines(
     return [_line(*pair, alphabet, confidence) for pair in zip(classes, highest, strict=True)]
 
 
-def words(line: Line, steps: float) -> list[Word]:
+def words(line: Line, steps: float, within: tuple[float, float] = (0.0, 1.0)) -> list[Word]:
     """The words of a line, cut at its white space.
 
-    steps: how many of the t steps lie on the line, not on its padding: t * width / padded width.
+    steps: how many of the t steps lie on the line, not on its padding: t * width / padded width; within: where the text
+    begins and ends, see `ends`.
 
     CTC gives a character somewhere near its middle, not where it begins or ends. So a character is taken to reach half
-    way to its neighbours, and the first and the last one to the ends of the line.
+    way to its neighbours, and the first and the last one to the ends of the text.
     """
-    middles = line.spans.mean(axis=1)
-    cuts = np.clip(np.concatenate([[0], (middles[1:] + middles[:-1]) / 2 / steps, [1]]), 0, 1)
     found = []
     for is_space, group in groupby(range(len(line.characters)), key=lambda i: line.characters[i].isspace()):
         if not is_space:
             inside = list(group)
-            first, after = inside[0], inside[-1] + 1
-            text = "".join(line.characters[first:after])
-            confidence = float(line.probabilities[first:after].mean())
-            found.append(Word(text, confidence, float(cuts[first]), float(cuts[after])))
-    return found
+            found.append((inside[0], inside[-1] + 1))
+    return _pieces(line, found, steps, within)
+
+
+def characters(line: Line, steps: float, within: tuple[float, float] = (0.0, 1.0)) -> list[Word]:
+    """The characters of a line as words of one character each, white space left out; otherwise as `words`."""
+    inside = [i for i, character in enumerate(line.characters) if not character.isspace()]
+    return _pieces(line, [(i, i + 1) for i in inside], steps, within)
+
+
+def ends(line: Line, steps: float) -> tuple[float, float]:
+    """Where a line's text begins and ends, 0 to 1 along its picture, as far as its characters tell.
+
+    It reaches REACH times the usual distance of two characters beyond the middles of the first and the last one, and no
+    further than the picture. Fewer than three characters tell nothing.
+    """
+    middles = line.spans.mean(axis=1) / steps
+    printed = [i for i, character in enumerate(line.characters) if not character.isspace()]
+    if len(middles) < 3 or not printed:
+        return 0.0, 1.0
+    reach = REACH * float(np.median(np.diff(middles)))
+    start, end = float(middles[printed[0]]) - reach, float(middles[printed[-1]]) + reach
+    return min(max(start, 0.0), 1.0), min(max(end, 0.0), 1.0)
+
+
+def _pieces(line: Line, ranges: Sequence[tuple[int, int]], steps: float, within: tuple[float, float]) -> list[Word]:
+    """A Word of each range of characters, first and one after the last."""
+    middles = line.spans.mean(axis=1)
+    start, end = within
+    cuts = np.clip(np.concatenate([[start], (middles[1:] + middles[:-1]) / 2 / steps, [end]]), start, end)
+    return [
+        Word(
+            "".join(line.characters[first:after]),
+            float(line.probabilities[first:after].mean()),
+            float(cuts[first]),
+            float(cuts[after]),
+        )
+        for first, after in ranges
+    ]
 
 
 def _line(

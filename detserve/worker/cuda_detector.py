@@ -18,15 +18,19 @@ from detserve.core.detections import Detections, Floats, Pixels
 from detserve.core.geometry import nms
 from detserve.core.letterbox import Letterbox
 from detserve.engines.base import detector_spec
-from detserve.engines.torch_device import TorchEngine
+from detserve.engines.torch_device import TorchEngine, upload
+from detserve.errors import EngineRejected
 from detserve.options import Options
 from detserve.worker.cuda_nms import KEPT, OPEN, suppress
 
 if TYPE_CHECKING:
     from detserve.engines.torch_device import Module
 
-WARM_UP = 3
-"""Runs before a graph is recorded: libraries choose their kernels and allocate in the first ones."""
+WARM_UP = 5
+"""Runs before a graph is recorded: libraries choose their kernels and allocate in the first ones, and TorchScript's
+compiler needs two or three."""
+SAME_SCORE = 1e-3
+"""Scores that differ by less may come in another order when a step runs again."""
 
 
 class CudaDetector:
@@ -39,27 +43,28 @@ class CudaDetector:
         self.engine, self.spec, self.device = engine, detector_spec(engine), engine.device
         head = head.to(self.device)
         self.steps: dict[int, Callable[[Tensor, Tensor], Tensor]] = {}
+        recorder = _Recorder(self.device) if engine.recordable else None
         for n in batch_sizes(engine.chunk):
-            step = _Step(engine.replica(), head)
-            self.steps[n] = _Graph(step, self.canvases(n, self.spec.size)) if engine.recordable else step
+            # Where nothing is recorded one module does for all sizes, and TensorRT 8 has no second context to give.
+            step = _Step(engine.replica() if recorder else engine.module, head)
+            self.steps[n] = _Graph(step, self.canvases(n, self.spec.size), recorder) if recorder else step
 
     def canvases(self, n: int, size: tuple[int, int]) -> Tensor:
         """Room for n pictures of that (width, height) on the device."""
         return torch.zeros(n, size[1], size[0], 3, dtype=torch.uint8, device=self.device)
 
     def draw(self, rgb: Pixels, letterbox: Letterbox, canvas: Tensor) -> None:
-        """Upload a picture and letterbox it there, see `apply`."""
+        """Upload a picture and letterbox it there, see `apply`; on a GPU this returns before it is done."""
         with torch.inference_mode():
-            apply(letterbox, torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device), canvas, self.spec.fill)
+            apply(letterbox, upload(torch.from_numpy(np.ascontiguousarray(rgb)), self.device), canvas, self.spec.fill)
 
     def infer(self, canvases: Tensor, options: Sequence[Options]) -> Floats:
         """Everything that the GPU does → float32 [n, k, 6 + 2 points], for each candidate box, score, fate, points.
 
         fate: see `suppress`.
         """
-        thresholds = torch.tensor([(o.conf_threshold, o.iou_threshold) for o in options], dtype=torch.float32).to(
-            self.device
-        )
+        asked = torch.tensor([(o.conf_threshold, o.iou_threshold) for o in options], dtype=torch.float32)
+        thresholds = upload(asked, self.device)
         parts = []
         with torch.inference_mode():
             for start in range(0, len(canvases), self.engine.chunk):
@@ -116,28 +121,64 @@ class _Step:
         return torch.cat((boxes, scores[:, :, None], fate[:, :, None], points.flatten(2)), dim=2)
 
 
-class _Graph:
-    """A step recorded for one batch size. Its inputs and its result keep their addresses, and a run is one launch."""
+class _Recorder:
+    """What the graphs of a detector share: the stream they are recorded on, and a pool of memory.
 
-    def __init__(self, step: _Step, pixels: Tensor) -> None:
-        self.pixels = pixels
+    They never run at the same time, and what one leaves is copied away before the next starts, so that each may use
+    what the others need in between.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.pool = torch.cuda.graph_pool_handle()
+
+
+class _Graph:
+    """A step recorded for one batch size: its inputs and its result stay where they are, a run is one launch.
+
+    Raises EngineRejected where the recorded run gives something else than the step itself: a library that refused a
+    call, or used another stream, leaves a graph that lacks it and says nothing.
+    """
+
+    def __init__(self, step: _Step, pixels: Tensor, recorder: _Recorder) -> None:
+        self.pixels = pixels.random_(0, 256)  # noise, so that the two runs have something to differ in
         self.thresholds = torch.full((len(pixels), 2), 0.5, device=pixels.device)
-        stream = torch.cuda.Stream(pixels.device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
+        recorder.stream.wait_stream(torch.cuda.current_stream())
         with torch.inference_mode():
-            with torch.cuda.stream(stream):
+            with torch.cuda.stream(recorder.stream):
                 for _ in range(WARM_UP):
-                    step(self.pixels, self.thresholds)
-            torch.cuda.current_stream().wait_stream(stream)
+                    wanted = step(self.pixels, self.thresholds)
+            torch.cuda.current_stream().wait_stream(recorder.stream)
             self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph):
+            with torch.cuda.graph(self.graph, pool=recorder.pool, stream=recorder.stream):
                 self.rows = step(self.pixels, self.thresholds)
+            self.rows.fill_(torch.nan)
+            self.graph.replay()
+            if not agree(self.rows, wanted):
+                raise EngineRejected(
+                    f"a recorded run of {len(pixels)} pictures differs from the run itself; "
+                    "TensorRT's or CUDA's words stand above; pack with --backend torchscript to do without TensorRT"
+                )
 
     def __call__(self, pixels: Tensor, thresholds: Tensor) -> Tensor:
         self.pixels.copy_(pixels)
         self.thresholds.copy_(thresholds)
         self.graph.replay()
         return self.rows
+
+
+def agree(rows: Tensor, wanted: Tensor) -> bool:
+    """Whether two runs of a step on the same pictures gave the same candidates, float32 [n, k, 6 + 2 points] each.
+
+    Scores row by row; boxes where no neighbour has nearly the same score, as candidates of equal scores may change
+    places.
+    """
+    scores = wanted[:, :, 4]
+    apart = (scores[:, :-1] - scores[:, 1:]).abs() > SAME_SCORE
+    edge = apart.new_ones(len(apart), 1)
+    alone = torch.cat((edge, apart), dim=1) & torch.cat((apart, edge), dim=1)
+    same = torch.isclose(rows[:, :, :5], wanted[:, :, :5], rtol=1e-2, atol=1e-2)
+    return bool(same[:, :, 4].all()) and bool((same.all(dim=2) | ~alone).all())
 
 
 def _detections(rows: Floats, iou: float) -> Detections:

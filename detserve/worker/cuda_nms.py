@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 ROUNDS = 8
 """The longest chain of boxes that suppress one another that is followed on the GPU."""
 KEPT, DROPPED, OPEN = 1.0, 0.0, -1.0
-"""What `suppress` says of a box. All valid ones of a picture are open when its chains are longer than `ROUNDS`."""
+"""What `suppress` says of a box. All valid ones of a picture are open when its chains are longer than `ROUNDS`, or when
+there are more of them than `MOST`."""
+MOST = 300
+"""How many of a picture's boxes, the best, are compared with one another on the GPU: their pairs are a twelfth of those
+of all candidates, and what takes time here is moving them through the GPU's memory."""
 
 
 def suppress(boxes: Tensor, valid: Tensor, threshold: Tensor) -> Tensor:
@@ -22,21 +27,28 @@ def suppress(boxes: Tensor, valid: Tensor, threshold: Tensor) -> Tensor:
     round settles one more link of the longest chain, so a picture that the last round did not change has the result of
     the greedy algorithm.
     """
-    k = boxes.shape[1]
+    k = min(MOST, boxes.shape[1])
+    more = valid[:, k:].any(dim=1, keepdim=True)
     better = torch.ones(k, k, dtype=torch.bool, device=boxes.device).triu(1)
-    over = (_iou(boxes) > threshold[:, None, None]) & better & valid[:, :, None] & valid[:, None, :]
-    kept = before = valid
+    first = valid[:, :k]
+    over = _overlap(boxes[:, :k], threshold) & better & first[:, :, None] & first[:, None, :]
+    kept = before = first
     for _ in range(ROUNDS):
-        before, kept = kept, valid & ~(over & kept[:, :, None]).any(dim=1)
-    settled = (before == kept).all(dim=1, keepdim=True)
-    return torch.where(settled | ~valid, kept.float(), OPEN)
+        before, kept = kept, first & ~(over & kept[:, :, None]).any(dim=1)
+    settled = (before == kept).all(dim=1, keepdim=True) & ~more
+    fate = pad(kept.float(), (0, boxes.shape[1] - k), value=DROPPED)
+    return torch.where(settled | ~valid, fate, OPEN)
 
 
-def _iou(boxes: Tensor) -> Tensor:
-    """[n, k, 4] → [n, k, k]; empty boxes give 0."""
-    top_left = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
-    bottom_right = torch.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
-    inner = (bottom_right - top_left).clamp(min=0).prod(dim=3)
-    area = (boxes[:, :, 2:] - boxes[:, :, :2]).prod(dim=2)
-    union = area[:, :, None] + area[:, None, :] - inner
-    return torch.where(union > 0, inner / union, torch.zeros_like(inner))
+def _overlap(boxes: Tensor, threshold: Tensor) -> Tensor:
+    """Which pairs overlap by an IoU above their picture's threshold: [n, k, 4], [n] → bool [n, k, k].
+
+    Without a division, and an axis at a time: what is moved through the GPU's memory is what this takes.
+    """
+    x1, y1, x2, y2 = boxes.unbind(2)
+    width = (torch.minimum(x2[:, :, None], x2[:, None]) - torch.maximum(x1[:, :, None], x1[:, None])).clamp_(min=0)
+    height = (torch.minimum(y2[:, :, None], y2[:, None]) - torch.maximum(y1[:, :, None], y1[:, None])).clamp_(min=0)
+    inner = width.mul_(height)
+    area = (x2 - x1) * (y2 - y1)
+    union = (area[:, :, None] + area[:, None]).sub_(inner)
+    return inner > union.mul_(threshold[:, None, None])

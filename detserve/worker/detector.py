@@ -11,7 +11,7 @@ from detserve.core.detections import Detections, Floats, Pixels
 from detserve.core.geometry import nms
 from detserve.core.letterbox import Letterbox
 from detserve.engines.base import Engine, detector_spec
-from detserve.models.spec import DetectorSpec, Outputs
+from detserve.models.spec import ModelSpec, Outputs
 from detserve.options import Options
 
 
@@ -31,7 +31,9 @@ Raw = TypeVar("Raw")
 class Detector(Protocol[Canvases, Raw]):
     """An engine, its decode and its non-maximum suppression."""
 
-    spec: DetectorSpec
+    @property
+    def spec(self) -> ModelSpec:
+        """The model."""
 
     def canvases(self, n: int, size: tuple[int, int]) -> Canvases:
         """Room for n letterboxed pictures of that (width, height) in pixels; parts of it are canvases as well."""

@@ -2,13 +2,14 @@
 
 ::
 
-    v1  {"instances": [{"data": "<base64>", "conf_threshold": 0.3}, …]}
+    v1  {"instances": [{"data": "<base64>", "depth": "<base64>", "conf_threshold": 0.3}, …]}
         {"predictions": [[{"xywh_ratio": …}, …], …]}
     v2  {"id": "7", "parameters": {…}, "inputs": [{"name": "pictures", "shape": [1], "datatype": "BYTES",
          "data": ["<base64>", …], "parameters": {"conf_threshold": 0.3}}]}
         {"id": "7", "model_name": …, "outputs": [{"name": "detections", "datatype": "BYTES", "data": ["<json>", …]}]}
 
-A picture that cannot be answered has its error in its place: an object with `code`, `type` and `message`.
+A picture that cannot be answered has its error in its place: an object with `code`, `type` and `message`. Depth maps
+stand in a field `depth` beside their pictures, in v2 in an input of that name, in the order of the pictures.
 """
 
 from __future__ import annotations
@@ -29,8 +30,11 @@ MAX_VALUES = 4096
 """The most values of one JSON body: small ones take twenty times their bytes once they are parsed."""
 ROW_FIELDS = ("data", "image", "file", "body")
 """Where a picture's bytes may stand in what TorchServe hands over; "body" is the body of a request without a form."""
+DEPTH = "depth"
+"""The field of the depth map beside a picture."""
 INSTANCE_FIELDS = ("data", "image", "image_bytes", "b64")
 NO_PICTURE = "no picture in the request; send its bytes as the body (curl -T FILE) or as the multipart field 'data'"
+NO_DEPTH = "the field 'depth' holds no depth map: send its bytes"
 
 EncodedPicture = tuple[bytes | bytearray, Mapping[str, Any]]
 """A picture's bytes and the fields that come with it, options among them."""
@@ -102,6 +106,8 @@ def of_row(row: Mapping[str, Any]) -> Envelope:
         return PlainBody([error.without_traceback()])
     if not isinstance(body, bytes | bytearray):
         return PlainBody([BadPicture(NO_PICTURE)])
+    if not isinstance(row.get(DEPTH, b""), bytes | bytearray):
+        return PlainBody([BadPicture(NO_DEPTH)])
     return PlainBody([(body, row)])
 
 
@@ -113,8 +119,14 @@ def parse(body: bytes | bytearray | Mapping[str, Any]) -> Envelope:
         return V1([_instance(instance) for instance in instances])
     if isinstance(inputs := document.get("inputs"), list):
         shared = _parameters(document)
-        pictures = [picture for tensor in inputs for picture in _tensor(tensor, shared)]
+        named = [isinstance(tensor, Mapping) and tensor.get("name") == DEPTH for tensor in inputs]
+        pictures = [
+            p for tensor, depth in zip(inputs, named, strict=True) if not depth for p in _tensor(tensor, shared)
+        ]
         _check_count(len(pictures))
+        depths = [d for tensor, depth in zip(inputs, named, strict=True) if depth for d in _tensor(tensor, {})]
+        if depths:
+            pictures = _beside(pictures, depths)
         name = document.get("id")
         return V2(pictures, name.encode("utf-8", "replace").decode() if isinstance(name, str) else None)
     raise BadRequest(
@@ -173,6 +185,21 @@ def _tensor(tensor: Any, shared: Mapping[str, Any]) -> list[EncodedPicture | Req
     return [_picture(encoded, fields) for encoded in data]
 
 
+def _beside(
+    pictures: Sequence[EncodedPicture | RequestError], depths: Sequence[EncodedPicture | RequestError]
+) -> list[EncodedPicture | RequestError]:
+    """The pictures, each with its depth map among its fields."""
+    if len(pictures) != len(depths):
+        raise BadRequest(f"{len(depths)} depth maps beside {len(pictures)} pictures: each needs its own")
+    found: list[EncodedPicture | RequestError] = []
+    for picture, depth in zip(pictures, depths, strict=True):
+        if isinstance(picture, RequestError) or isinstance(depth, RequestError):
+            found.append(picture if isinstance(picture, RequestError) else BadPicture(NO_DEPTH))
+        else:
+            found.append((picture[0], {**picture[1], DEPTH: depth[0]}))
+    return found
+
+
 def _parameters(holder: Mapping[str, Any]) -> Mapping[str, Any]:
     parameters = holder.get("parameters")
     return parameters if isinstance(parameters, Mapping) else {}
@@ -183,7 +210,18 @@ def _picture(encoded: Any, fields: Mapping[str, Any]) -> EncodedPicture | Reques
         encoded = encoded.get("b64")
     if not isinstance(encoded, str):
         return BadPicture("no picture here: give its bytes in base64 as 'data'")
+    depth = fields.get(DEPTH, "")
+    if not isinstance(depth, str):
+        return BadPicture("no depth map here: give its bytes in base64 as 'depth'")
     try:
-        return base64.b64decode("".join(encoded.split()), validate=True), fields
+        picture = _decoded(encoded)
     except ValueError as error:
         return BadPicture(f"the picture is not in base64: {error}")
+    try:
+        return picture, {**fields, DEPTH: _decoded(depth)} if DEPTH in fields else fields
+    except ValueError as error:
+        return BadPicture(f"the depth map is not in base64: {error}")
+
+
+def _decoded(text: str) -> bytes:
+    return base64.b64decode("".join(text.split()), validate=True)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 32
 """The most pictures that go through the pipeline at a time."""
+MAX_ANSWER = 30 * 1024 * 1024
+"""The most bytes that a worker answers at a time: config.properties lets 32 MiB pass, envelopes included."""
+TOO_LARGE = "an answer of {:.0f} MB: ask for fewer objects by max_detections or conf_threshold, or for masks as rle"
 THREADS_VARIABLE = "DETSERVE_THREADS"
 
 
@@ -59,7 +62,9 @@ class PictureHandler:
 
     def handle(self, rows: Sequence[Any], context: Any) -> list[Any]:
         """Answer a batch: JSON bytes for each row, with its own status and headers."""
+        from detserve.errors import AnswerTooLarge
         from detserve.worker import envelope
+        from detserve.worker.pipeline import Result
         from detserve.worker.response import content
 
         if rows == [{}] and context.get_request_header(0, "describe") == "True":
@@ -75,8 +80,12 @@ class PictureHandler:
         answers = []
         for i, request in enumerate(requests):
             own = [next(results) for _ in request.pictures]
+            answer = request.answer([content(result) for result in own], *self.model)
+            if isinstance(answer, bytes) and len(answer) > MAX_ANSWER // len(requests):
+                own = [Result(AnswerTooLarge(TOO_LARGE.format(len(answer) / 1e6))) for _ in own]
+                answer = request.answer([content(result) for result in own], *self.model)
             self._set_headers(context, i, own)
-            answers.append(request.answer([content(result) for result in own], *self.model))
+            answers.append(answer)
         return answers[0] if split else answers
 
     def _split_by_torchserve(self, rows: Sequence[Any], context: Any) -> Envelope | None:
@@ -97,12 +106,16 @@ class PictureHandler:
     def _item(self, picture: EncodedPicture | RequestError, headers: Mapping[str, Any]) -> Item | RequestError:
         from detserve.errors import RequestError
         from detserve.options import Options
+        from detserve.pictures.depth import WithDepth
+        from detserve.worker.envelope import DEPTH
 
         if isinstance(picture, RequestError):
             return picture
         data, fields = picture
         try:
-            return data, Options.parse({**headers, **fields}, self.pipeline.spec, self.defaults)
+            depth = fields.get(DEPTH)
+            options = Options.parse({**headers, **fields}, self.pipeline.spec, self.defaults)
+            return (data if depth is None else WithDepth(data, depth)), options
         except RequestError as error:
             return error.without_traceback()
 

@@ -7,10 +7,14 @@ from typing import Any
 
 from detserve import engines
 from detserve.archives.recipe import ENGINE_FOLDER, PackedModel, Recipe
+from detserve.core.machine import WORKERS_A_GPU, cores
 from detserve.engines.base import Device, Engine, detector_spec
+from detserve.engines.parts import PartedEngines
 from detserve.engines.torch_device import TorchEngine
+from detserve.models.parts import PartedSpec
 from detserve.worker.detector import Detector, HostDetector
-from detserve.worker.pipeline import Pipeline
+from detserve.worker.parted_detector import PartedDetector
+from detserve.worker.pipeline import JpegsOnGpu, Pipeline
 from detserve.worker.reader import Reader
 
 
@@ -19,9 +23,28 @@ def load_pipeline(recipe: Recipe, folder: Path, device: Device) -> Pipeline[Any,
 
     Raises BackendMissing when this machine cannot run its engines, BadSpec when the settings do not fit the models.
     """
+    if isinstance(spec := recipe.detect.spec(), PartedSpec):
+        import pycocotools  # type: ignore[import-untyped]  # noqa: F401  the answer's masks: missed now, not later
+
+        packed = recipe.detect
+        engines_of_parts = PartedEngines(
+            engines.find(packed.backend), folder / ENGINE_FOLDER / "detect", spec, packed.plan, device
+        )
+        return Pipeline(PartedDetector(engines_of_parts), recipe.max_pixels, recipe.reduced_decode)
     engine = load_engine(recipe.detect, folder / ENGINE_FOLDER / "detect", device)
     reader = Reader(load_engine(recipe.read, folder / ENGINE_FOLDER / "read", device)) if recipe.read else None
-    return Pipeline(detector_on(engine), recipe.max_pixels, recipe.reduced_decode, reader)
+    detector = detector_on(engine)
+    on_gpu = isinstance(engine, TorchEngine) and engine.on_gpu
+    ahead = max(1, cores() // WORKERS_A_GPU) if on_gpu else 0
+    jpegs = _jpegs_before(detector) if on_gpu and not isinstance(detector, HostDetector) else None
+    return Pipeline(detector, recipe.max_pixels, recipe.reduced_decode, reader, ahead, jpegs)
+
+
+def _jpegs_before(detector: Any) -> JpegsOnGpu | None:
+    """What decodes JPEGs on the GPU in front of that detector there, if anything does."""
+    from detserve.worker.gpu_jpegs import GpuJpegs
+
+    return GpuJpegs.before(detector)
 
 
 def load_engine(packed: PackedModel, folder: Path, device: Device) -> Engine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,11 +10,21 @@ import numpy as np
 from detserve.core.detections import Detections, Floats, Pixels
 from detserve.engines.base import Engine
 from detserve.models.spec import ReaderSpec
-from detserve.text.crops import crop, cut
-from detserve.text.ctc import Line, words
+from detserve.text.crops import crop, cut, inset
+from detserve.text.ctc import Line, Word, characters, ends, words
+from detserve.text.direction import is_sideways, longest
 
-UNSURE = 0.8
-"""A line that is read with less confidence than this is read upside down too, and the surer reading is kept."""
+UNSURE = 0.85
+"""A line that is read with less confidence than this is read upside down too, and the surer reading is kept.
+
+Where most level lines are sure, they say which way is up: a level line is then read upside down only when it would be
+dropped otherwise.
+"""
+
+LINES_OF_DIRECTION = 5
+"""From so many lines it is found out which way a page lies."""
+SURE = 0.95
+"""A page whose lines are read with this confidence is not read upside down to see whether that is better."""
 
 
 @dataclass(frozen=True)
@@ -33,30 +43,70 @@ class Reader:
         self.engine = engine
         self.spec = engine.spec
 
-    def __call__(self, rgb: Pixels, found: Detections, split_words: bool) -> Detections:
+    def __call__(
+        self, rgb: Pixels, found: Detections, split: str = "lines", margin: float = 0.0, alone: bool = False
+    ) -> Detections:
         """Detections with quads in pixels of `rgb` → the same, in the same order, with their texts.
 
         Detections in which nothing is read, or with less confidence than the recogniser's `conf`, are dropped. A quad
-        starts at the top left of its text as it was read. split_words: give one detection for each word, with its part
-        of the line's quad and the line's score.
+        starts at the top left of its text as it was read.
+
+        split: "lines"; or "words" or "characters", which gives one detection for each of them, with its part of the
+        line's quad and the line's score. margin: how much of a quad's height is blank above its text and below it; the
+        parts have none of it, nor what is blank at the ends of the line. alone: whether the quads are lines by the
+        caller's own word, and not a detector's: they may be cut close to their text, and are read whatever the
+        confidence.
         """
         assert found.quads is not None, "only quads can be read"
         crops = [crop(rgb, quad) for quad in found.quads]
-        reads = self.read([text for text, _ in crops])
+        least = self.spec.trained_width if alone else 0
+        reads = self.read([text for text, _ in crops], least)
         quads = [quad for _, quad in crops]
-        unsure = [i for i, read in enumerate(reads) if read.line.confidence < UNSURE]
-        for i, turned in zip(unsure, self.read([crops[i][0][::-1, ::-1] for i in unsure]), strict=True):
+        unsure = self._unsure(reads, [bool((a == b).all()) for a, b in zip(quads, found.quads, strict=True)])
+        for i, turned in zip(unsure, self.read([crops[i][0][::-1, ::-1] for i in unsure], least), strict=True):
             if turned.line.confidence > reads[i].line.confidence:
                 reads[i], quads[i] = turned, np.roll(quads[i], 2, axis=0)
-        rows = [i for i, read in enumerate(reads) if read.line.text.strip() and read.line.confidence >= self.spec.conf]
+        conf = 0.0 if alone else self.spec.conf
+        rows = [i for i, read in enumerate(reads) if read.line.text.strip() and read.line.confidence >= conf]
         found = replace(found[rows], quads=np.array([quads[i] for i in rows], np.float32).reshape(-1, 4, 2))
         reads = [reads[i] for i in rows]
-        return _split(found, reads) if split_words else _with_texts(found, [read.line for read in reads])
+        if split == "lines":
+            return _with_texts(found, [read.line for read in reads])
+        return _split(found, reads, words if split == "words" else characters, margin)
 
-    def read(self, texts: Sequence[Pixels]) -> list[ReadLine]:
-        """Upright pictures of one line each, uint8 [h, w, 3] → what they say, in the same order."""
+    def direction(self, rgb: Pixels, quads: Floats) -> int:
+        """By how many quarters counter-clockwise a picture must be turned for its text to be upright: 0 to 3.
+
+        quads: float32 [n, 4, 2], the lines that were found on `rgb`. The longest ones are read one way and, unless that
+        is sure, the other way round; the way that is read with more confidence counts.
+        """
+        sideways = is_sideways(quads)
+        crops = [crop(rgb, quad) for quad in longest(quads, LINES_OF_DIRECTION)]
+        texts = [text for text, _ in crops if text.shape[1] > text.shape[0]]
+        one = sum(read.line.confidence for read in self.read(texts))
+        if one < SURE * len(texts):
+            other = sum(read.line.confidence for read in self.read([text[::-1, ::-1] for text in texts]))
+            return int(sideways) + 2 * (other > one)
+        return int(sideways)
+
+    def _unsure(self, reads: Sequence[ReadLine], level: Sequence[bool]) -> list[int]:
+        """The lines to be read upside down too, see UNSURE. level: for each line whether it runs across the picture."""
+        confidences = [read.line.confidence for read in reads]
+        sure = sum(confidence >= UNSURE for confidence, is_level in zip(confidences, level, strict=True) if is_level)
+        limit = self.spec.conf if 2 * sure > sum(level) else UNSURE
+        return [
+            i
+            for i, (confidence, is_level) in enumerate(zip(confidences, level, strict=True))
+            if confidence < (limit if is_level else UNSURE)
+        ]
+
+    def read(self, texts: Sequence[Pixels], least: int = 0) -> list[ReadLine]:
+        """Upright pictures of one line each, uint8 [h, w, 3] → what they say, in the same order.
+
+        least: columns that an input has at least.
+        """
         reads: dict[int, ReadLine] = {}
-        widths = [self.spec.width(text.shape[1] / text.shape[0]) for text in texts]
+        widths = [max(self.spec.width(text.shape[1] / text.shape[0]), least) for text in texts]
         by_width = sorted(range(len(texts)), key=widths.__getitem__)
         for start in range(0, len(texts), self.engine.chunk):
             rows = by_width[start : start + self.engine.chunk]
@@ -74,15 +124,29 @@ def _with_texts(found: Detections, lines: Sequence[Line]) -> Detections:
     return replace(found, texts=tuple(line.text for line in lines), text_scores=confidences)
 
 
-def _split(found: Detections, reads: Sequence[ReadLine]) -> Detections:
-    """One detection for each word."""
+def _split(
+    found: Detections, reads: Sequence[ReadLine], parts_of: Callable[..., list[Word]], margin: float
+) -> Detections:
+    """One detection for each part of each line, see `Reader`."""
     assert found.quads is not None
-    parts = [words(read.line, read.steps) for read in reads]
-    quads = [
-        cut(q, np.array([[w.start, w.end] for w in p], np.float32)) for q, p in zip(found.quads, parts, strict=True)
-    ]
-    every: Floats = np.concatenate([np.empty((0, 4, 2), np.float32), *quads])
-    split = Detections.of_quads(every, np.repeat(found.scores, [len(part) for part in parts]))
-    flat = [word for part in parts for word in part]
-    confidences = np.array([word.confidence for word in flat], np.float32)
-    return replace(split, texts=tuple(word.text for word in flat), text_scores=confidences)
+    parts: list[list[Word]] = []
+    quads: list[Floats] = [np.empty((0, 4, 2), np.float32)]
+    for quad, read in zip(found.quads, reads, strict=True):
+        parts.append(parts_of(read.line, read.steps, _within(quad, read, margin)))
+        spans = np.array([[part.start, part.end] for part in parts[-1]], np.float32).reshape(-1, 2)
+        quads.append(cut(inset(quad, margin), spans))
+    split = Detections.of_quads(np.concatenate(quads), np.repeat(found.scores, [len(part) for part in parts]))
+    flat = [part for line in parts for part in line]
+    confidences = np.array([part.confidence for part in flat], np.float32)
+    return replace(split, texts=tuple(part.text for part in flat), text_scores=confidences)
+
+
+def _within(quad: Floats, read: ReadLine, margin: float) -> tuple[float, float]:
+    """Where the text of a line begins and ends: not in the margin, which is as wide as it is high, nor far from its
+    characters. A quad without a margin is filled to its ends."""
+    if not margin:
+        return 0.0, 1.0
+    sides = np.linalg.norm(np.roll(quad, -1, axis=0) - quad, axis=1)
+    blank = min(margin * float(sides[1::2].mean() / max(float(sides[::2].mean()), 1.0)), 0.25)
+    start, end = ends(read.line, read.steps)
+    return min(max(start, blank), 1 - blank), max(min(end, 1 - blank), blank)

@@ -11,6 +11,7 @@ import numpy as np
 
 from detserve.core.detections import Detections, Floats
 from detserve.errors import RequestError
+from detserve.worker import masks
 from detserve.worker.pipeline import Result
 
 DIGITS = 6
@@ -28,11 +29,11 @@ def _dumps() -> Callable[[Any], bytes]:
 dumps = _dumps()
 
 
-def objects(found: Detections, size: tuple[int, int]) -> list[dict[str, Any]]:
+def objects(found: Detections, size: tuple[int, int], form: str = "rle") -> list[dict[str, Any]]:
     """Detections in pixels of the upright picture of that (width, height) → one object each, in their order.
 
     `xywh_ratio` is [cx, cy, w, h]; `landmarks_ratio`, `quad_ratio` and `polygon_ratio` are x, y of each point in turn;
-    all in ratios of the picture's width and height.
+    all in ratios of the picture's width and height. form: of masks, an option of the request.
     """
     corners = found.boxes.reshape(-1, 2, 2).astype(np.float64)
     xywh = np.concatenate([corners.mean(axis=1), corners[:, 1] - corners[:, 0]], axis=1) / (*size, *size)
@@ -47,6 +48,9 @@ def objects(found: Detections, size: tuple[int, int]) -> list[dict[str, Any]]:
     if found.texts is not None and found.text_scores is not None:
         columns["text"] = list(found.texts)
         columns["text_conf"] = _confidences(found.text_scores)
+    if found.labels is not None and found.label_ids is not None:
+        columns |= {"label": list(found.labels), "label_id": found.label_ids.tolist()}
+    columns |= masks.columns(found, size, form)
     answer = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     for each, polygon in zip(answer, found.polygons or (), strict=False):
         if polygon is not None:
@@ -73,7 +77,7 @@ def content(result: Result) -> Any:
     if isinstance(outcome, RequestError):
         return {"code": outcome.status, "type": outcome.type, "message": str(outcome)}
     assert result.size is not None, "detections are in pixels of a picture, whose size is known"
-    answer = objects(outcome, result.size)
+    answer = objects(outcome, result.size, result.masks)
     if result.maps is None:
         return answer
     return {"detections": answer, "maps": {name: _png(scores) for name, scores in result.maps.items()}}

@@ -49,7 +49,8 @@ def test_texts_outlines_and_quads_are_selected_alike() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"quads": POINTS}, {"polygons": (None,)}, {"texts": ("a", "b", "c")}, {"texts": ("a",), "text_scores": SCORES}],
+    [{"quads": POINTS}, {"polygons": (None,)}, {"texts": ("a", "b", "c")}, {"texts": ("a",), "text_scores": SCORES}]
+    + [{"labels": ("a", "b", "c")}, {"label_ids": np.zeros(3, np.int32), "labels": ("a", "b", "c")}],
 )
 def test_parts_that_do_not_fit_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detserve import engines
+from detserve import engines, models
 from detserve.core.detections import Detections
 from detserve.engines.base import INT8, Device, Engine, EnginePlan
+from detserve.engines.onnx import Onnx
 from detserve.engines.sources.network import Preprocessed
 from detserve.errors import BackendMissing, BadSpec
 from detserve.models.spec import DetectorSpec, NetworkSpec, Outputs, TextSpec, Weights
@@ -156,6 +158,28 @@ def test_auto_takes_the_fastest_there_is(monkeypatch: pytest.MonkeyPatch) -> Non
         assert engines.find("auto").name == "openvino"
     monkeypatch.setattr(engines.find("openvino"), "missing", classmethod(lambda cls: "gone"))
     assert engines.find("auto").name != "openvino"
+
+
+def test_auto_on_a_gpu_takes_what_can_run_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without TensorRT torch is the fastest there, but it runs no ONNX files."""
+    monkeypatch.setattr("detserve.engines.torch_device.gpu_count", lambda: 1)
+    monkeypatch.setattr(engines.find("onnx"), "on_gpu", classmethod(lambda cls: False))
+    assert engines.find("auto", models.find("centerface")).name == "torchscript"
+    assert engines.find("auto", models.find("ppocrv6-small-det")).name == "openvino"
+
+
+def test_onnx_runtime_that_falls_back_to_the_processor_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Onnx, "on_gpu", classmethod(lambda cls: True))
+    Onnx.build(Preprocessed(SPEC.architecture(), SPEC), EnginePlan(precision="fp32", max_batch=2), tmp_path)
+    session = SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"], get_inputs=lambda: [SPEC])
+    runtime = SimpleNamespace(
+        SessionOptions=SimpleNamespace, InferenceSession=lambda *_, **__: session, GraphOptimizationLevel=None
+    )
+    monkeypatch.setattr("detserve.engines.onnx.runtimes.onnxruntime", lambda: runtime)
+    with pytest.raises(BackendMissing, match="ONNX Runtime cannot use this GPU"):
+        Onnx(tmp_path, SPEC, EnginePlan(precision="fp32", max_batch=2), Device(gpu=0))
 
 
 def test_a_backend_that_is_not_there_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

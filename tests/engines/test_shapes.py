@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from detserve import models
 from detserve.engines.base import EnginePlan
 from detserve.engines.shapes import Shape, Shapes
+from detserve.models.parts import PartedSpec
 from detserve.models.spec import ReaderSpec, TextSpec
 
 
@@ -53,3 +54,17 @@ def test_shapes_that_shrink_are_refused() -> None:
 def test_shapes_come_back_from_their_file(name: str) -> None:
     shapes = Shapes.of(models.find(name), plan())
     assert Shapes.of_dict(shapes.to_dict()) == shapes
+
+
+@pytest.mark.parametrize("name", ["maskrcnn-r50-fpn", "maskrcnn-d2-r50-fpn-two-stems"])
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_every_canvas_and_every_count_of_regions_lies_inside(name: str, width: int, height: int) -> None:
+    spec = models.find(name)
+    assert isinstance(spec, PartedSpec)
+    parts = spec.parts()
+    canvas = spec.letterbox((width, height)).canvas
+    assert inside((1, canvas[1], canvas[0]), Shapes.of(parts["features"], plan()))
+    for part, side in (("boxes", 7), ("masks", 14)):
+        shapes = Shapes.of(parts[part], plan())
+        assert inside((1, side, side), shapes) and inside((parts[part].together, side, side), shapes)
+        assert Shapes.nhwc(shapes.most, 256) == (parts[part].together, side, side, 256)

@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -45,6 +46,21 @@ def test_the_way_of_conversion_is_a_setting_of_the_model() -> None:
     assert conversion(models.find("ppocrv6-small-det")) == "onnx"
     with pytest.raises(BadSpec, match="conversion must be torch2trt or onnx"):
         spec.override(conversion="magic")
+
+
+def test_it_computes_in_fp16_unless_told_otherwise() -> None:
+    assert TensorRT.precisions[0] == "fp16"
+
+
+def test_a_broken_tensorrt_is_a_lack(tensorrt: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ended "auto" with an ImportError, although there are other backends."""
+    monkeypatch.setattr("detserve.engines.tensorrt.gpu_count", lambda: 1)
+    monkeypatch.setattr("detserve.engines.tensorrt.find_spec", lambda name: name)
+    assert TensorRT.missing() is None
+    monkeypatch.setattr(tensorrt, "__version__", "8.4.1.5")
+    assert "must be 8.5 or later and before 11, not 8.4" in str(TensorRT.missing())
+    monkeypatch.delattr(tensorrt, "__version__")
+    assert "cannot be loaded" in str(TensorRT.missing())
 
 
 def test_a_worker_without_a_gpu_is_told_so_before_anything_is_loaded(tmp_path: Path) -> None:

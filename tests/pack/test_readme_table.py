@@ -12,7 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 from detserve import engines, models
 from detserve.engines import sources
 from detserve.engines.base import Device, EnginePlan
+from detserve.engines.parts import PartedEngines, PartedSource
 from detserve.errors import BackendMissing
+from detserve.models.maskrcnn import MaskRcnn, names
+from detserve.models.parts import PartedSpec
 from detserve.models.spec import ModelSpec, NetworkSpec, ReaderSpec, TextSpec
 from detserve.pack.weights import locate
 
@@ -84,12 +87,54 @@ def example(spec: ModelSpec) -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
 
 
+WHOLE = [name for name in TABLE if not isinstance(models.find(name), PartedSpec)]
+PARTED = [name for name in TABLE if name not in WHOLE]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PARTED)
+def test_each_network_of_a_model_of_several_runs_like_its_reference(name: str, tmp_path: Path) -> None:
+    spec = models.find(name)
+    assert isinstance(spec, PartedSpec)
+    spec = spec.override(size=(96, 96), min_size=64, max_size=96)
+    weights = tmp_path / "weights.pth"
+    random_checkpoint(spec, weights)
+    source, plan = PartedSource(spec, weights), EnginePlan(precision="fp32", max_batch=2)
+    random = np.random.default_rng(1)
+    for backend, runs in TABLE[name].items():
+        if backend not in engines.available():
+            assert not runs, "what has a tick must run everywhere"
+            continue
+        assert runs
+        source.build(engines.find(backend), plan, tmp_path / backend)
+        found = PartedEngines(engines.find(backend), tmp_path / backend, spec, plan, Device(threads=2))
+        for part, network in source.run.items():
+            form = found.engines[part].spec.example(1 if part == "features" else 3)
+            inputs = torch.from_numpy(random.integers(0, 255, form.shape).astype(form.dtype))
+            with torch.inference_mode():
+                for got, wanted in zip(found.run[part](inputs), network(inputs), strict=True):
+                    assert (got - wanted).abs().max() <= 1e-3 * wanted.abs().max(), (backend, part)
+                    if backend in ("eager", "torchscript"):
+                        assert torch.equal(got, wanted), (backend, part)
+
+
+def random_checkpoint(spec: PartedSpec, path: Path) -> None:
+    """Weights by chance under the names of the reference, small enough that what comes out is finite."""
+    assert isinstance(spec, MaskRcnn)
+    with torch.device("meta"):
+        networks = {part: each.architecture() for part, each in spec.parts().items()}
+    torch.manual_seed(0)
+    shapes = names.wanted(networks, spec.rules, spec.stem)
+    state = {key: torch.randn(shape) / max(1, int(np.prod(shape[1:]))) ** 0.5 for key, shape in shapes.items()}
+    torch.save({k: v.abs() + 0.5 if k.endswith(("running_var", "_std")) else v for k, v in state.items()}, path)
+
+
 LARGE = ("yolov5m-face", "yolov5l-face", "craft-refined")
 """The largest of their kinds; a smaller one of each is walked by `make test`."""
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in TABLE]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in WHOLE]
 )
 def test_what_has_a_tick_runs_like_its_reference_and_what_has_none_says_why(name: str, tmp_path: Path) -> None:
     spec = models.find(name)

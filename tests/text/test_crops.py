@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detserve.text.crops import crop, cut, fit
+from detserve.text.crops import crop, cut, fit, inset
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
 
@@ -101,3 +101,11 @@ def test_a_piece_lies_along_the_quad() -> None:
     assert pieces[0].tolist() == [[25, 0], [50, 0], [50, 30], [25, 25]]
     assert pieces[1].tolist() == quad.tolist()
     assert cut(quad, np.empty((0, 2), np.float32)).shape == (0, 4, 2)
+
+
+def test_an_inset_quad_keeps_its_sides() -> None:
+    quad = np.array([[0, 0], [100, 10], [90, 50], [-10, 40]], np.float32)
+    inner = inset(quad, 0.25)
+    assert inner.dtype == np.float32
+    assert inner.tolist() == [[-2.5, 10], [97.5, 20], [92.5, 40], [-7.5, 30]]
+    assert inset(quad, 0).tolist() == quad.tolist()

@@ -109,6 +109,33 @@ def test_words_are_cut_half_way_between_characters() -> None:
     assert (second.text, second.start, second.end) == ("c", (5.5 + 7.5) / 2 / 8, 1)
 
 
+def test_the_ends_of_a_text_are_near_its_first_and_last_character() -> None:
+    # Characters at steps 2, 4, 6, 8 and 12, the last but one a space: two steps apart, usually.
+    line = read([0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0])
+    start, end = ctc.ends(line, 20)
+    assert start == pytest.approx((2.5 - ctc.REACH * 2) / 20)
+    assert end == pytest.approx((12.5 + ctc.REACH * 2) / 20)
+    first, second = ctc.words(line, 20, (start, end))
+    assert (first.text, first.start) == ("abc", start)
+    assert (second.text, second.end) == ("x", end)
+    assert ctc.ends(read([1, 0, 2]), 3) == (0, 1)
+    assert ctc.ends(read([0, 0]), 2) == (0, 1)
+    assert ctc.ends(read([4, 0, 4, 0, 4]), 5) == (0, 1)
+
+
+@given(st.lists(st.integers(0, 7), max_size=40))
+def test_characters_are_those_of_the_words(classes: list[int]) -> None:
+    line = read(classes)
+    steps = max(1, len(classes))
+    parts = ctc.characters(line, steps)
+    assert [part.text for part in parts] == [c for c in line.text if not c.isspace()]
+    edges = [edge for part in parts for edge in (part.start, part.end)]
+    assert edges == sorted(edges)
+    words = ctc.words(line, steps)
+    assert {word.start for word in words} <= {part.start for part in parts}
+    assert {word.end for word in words} <= {part.end for part in parts}
+
+
 def test_a_word_is_as_sure_as_its_characters() -> None:
     steps = path([1, 2, 4, 3])
     steps[0, 3] = np.eye(8)[3] * 0.4

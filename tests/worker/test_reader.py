@@ -48,7 +48,7 @@ def page() -> tuple[np.ndarray, Detections]:
 
 def test_lines_keep_their_order_whatever_their_width(ppocr: Reader, page: tuple[np.ndarray, Detections]) -> None:
     rgb, found = page
-    read = ppocr(rgb, found, split_words=False)
+    read = ppocr(rgb, found, "lines")
     assert read.texts == tuple(TEXTS)
     assert read.scores.tolist() == found.scores.tolist()
 
@@ -57,9 +57,9 @@ def test_lines_of_one_batch_read_as_they_do_alone(
     ppocr: Reader, page: tuple[np.ndarray, Detections], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rgb, found = page
-    alone = ppocr(rgb, found, split_words=False)
+    alone = ppocr(rgb, found, "lines")
     monkeypatch.setattr(ppocr.engine, "chunk", 3)
-    assert ppocr(rgb, found, split_words=False).texts == alone.texts
+    assert ppocr(rgb, found, "lines").texts == alone.texts
 
 
 def test_a_line_on_its_head_is_read_and_its_quad_turned(ppocr: Reader, page: tuple[np.ndarray, Detections]) -> None:
@@ -69,7 +69,7 @@ def test_a_line_on_its_head_is_read_and_its_quad_turned(ppocr: Reader, page: tup
     assert found.quads is not None
     # What a detector answers: corners from the picture's top left, whichever way the text runs.
     quads = (size - found.quads)[:, [2, 3, 0, 1]]
-    read = ppocr(turned, Detections.of_quads(quads, found.scores), split_words=False)
+    read = ppocr(turned, Detections.of_quads(quads, found.scores), "lines")
     assert read.texts == tuple(TEXTS)
     assert read.quads is not None
     assert read.quads == pytest.approx(size - found.quads)
@@ -77,7 +77,7 @@ def test_a_line_on_its_head_is_read_and_its_quad_turned(ppocr: Reader, page: tup
 
 def test_words_share_the_quad_of_their_line(ppocr: Reader, page: tuple[np.ndarray, Detections]) -> None:
     rgb, found = page
-    words = ppocr(rgb, found, split_words=True)
+    words = ppocr(rgb, found, "words")
     assert words.texts == tuple(word for text in TEXTS for word in text.split())
     assert words.quads is not None and found.quads is not None
     line = words.quads[1:10]
@@ -87,11 +87,55 @@ def test_words_share_the_quad_of_their_line(ppocr: Reader, page: tuple[np.ndarra
     assert words.scores[1:10].tolist() == [found.scores[1]] * 9
 
 
+def test_words_and_characters_of_a_quad_with_a_margin_lie_on_their_letters(
+    ppocr: Reader, page: tuple[np.ndarray, Detections]
+) -> None:
+    rgb, found = page
+    assert found.quads is not None
+    ink = rgb.min(axis=2) < 128
+    for split, wanted in (("words", " ".join(TEXTS).split()), ("characters", list("".join(TEXTS).replace(" ", "")))):
+        parts = ppocr(rgb, found, split, margin=0.125)
+        assert parts.texts == tuple(wanted)
+        assert parts.quads is not None
+        for quad in parts.quads:
+            (left, top), (right, bottom) = quad.min(axis=0), quad.max(axis=0)
+            assert bottom - top == pytest.approx(0.75 * HEIGHT)
+            assert ink[int(top) : int(bottom), int(left) : int(right) + 1].any()
+    lines = [ppocr(rgb, found[i : i + 1], "words", margin=0.125).quads for i in range(len(TEXTS))]
+    for i, quads in enumerate(lines):
+        assert quads is not None
+        columns = np.flatnonzero(ink[i * HEIGHT : (i + 1) * HEIGHT].any(axis=0))
+        assert quads[0, 0, 0] == pytest.approx(columns[0], abs=10)
+        assert quads[-1, 1, 0] == pytest.approx(columns[-1], abs=10)
+
+
+def test_a_word_cut_close_is_read_to_its_last_letter(ppocr: Reader, page: tuple[np.ndarray, Detections]) -> None:
+    rgb, _ = page
+    for i, text in enumerate(TEXTS):
+        rows = slice(i * HEIGHT, (i + 1) * HEIGHT)
+        y, x = np.nonzero(rgb[rows].min(axis=2) < 128)
+        close = np.ascontiguousarray(rgb[rows][y.min() : y.max() + 1, x.min() : x.max() + 1])
+        height, width = close.shape[:2]
+        quad = np.array([[[0, 0], [width, 0], [width, height], [0, height]]], np.float32)
+        assert ppocr(close, Detections.of_quads(quad, np.ones(1, np.float32)), alone=True).texts == (text,)
+
+
+def test_a_line_alone_has_the_width_of_the_training(ppocr: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    widths = []
+    infer = ppocr.engine.infer
+    monkeypatch.setattr(ppocr.engine, "infer", lambda batch: widths.append(batch.shape[2]) or infer(batch))
+    blank = np.full((48, 100, 3), 255, np.uint8)
+    quad = Detections.of_quads(np.array([[[0, 0], [100, 0], [100, 48], [0, 48]]], np.float32), np.ones(1, np.float32))
+    ppocr(blank, quad)
+    ppocr(blank, quad, alone=True)
+    assert set(widths) == {128, 320}
+
+
 def test_what_says_nothing_is_left_out(ppocr: Reader) -> None:
     quad = np.array([[[0, 0], [200, 0], [200, 40], [0, 40]]], np.float32)
     blank = Detections.of_quads(quad, np.ones(1, np.float32))
-    for split in (False, True):
-        read = ppocr(np.full((40, 200, 3), 255, np.uint8), blank, split_words=split)
+    for split in ("lines", "words", "characters"):
+        read = ppocr(np.full((40, 200, 3), 255, np.uint8), blank, split)
         assert len(read) == 0
         assert read.texts == ()
 

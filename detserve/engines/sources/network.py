@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,8 +14,6 @@ from detserve.engines.sources.base import INPUT
 from detserve.models.spec import ModelSpec, Outputs
 
 OPSET = 17
-TRACED = 320
-"""Side of what a network with open sides is traced with: at its largest CRAFT takes half a minute for it."""
 
 
 class Front(nn.Module):
@@ -29,6 +28,7 @@ class Front(nn.Module):
     def __init__(self, spec: ModelSpec, half: bool = False) -> None:
         super().__init__()
         self.half_input = half
+        self.pixels = spec.input_type is np.uint8
         self.reverse = spec.channels == "BGR"
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", 1 / torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
@@ -36,8 +36,13 @@ class Front(nn.Module):
         self.scales = any(value != 1 for value in spec.std)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Uint8 [n, height, width, 3] → float [n, 3, height, width], its memory still ordered by pixels."""
-        x = pixels.permute(0, 3, 1, 2).float()
+        """Uint8 [n, height, width, 3] → float [n, 3, height, width], its memory still ordered by pixels.
+
+        What another network gave passes as it is.
+        """
+        if not self.pixels:
+            return pixels.half() if self.half_input else pixels
+        x = pixels.float().permute(0, 3, 1, 2)  # in this order: TensorRT takes bytes into a cast, and nowhere else
         if self.reverse:
             x = x.flip(1)
         if self.shifts:
@@ -68,8 +73,7 @@ class Preprocessed(nn.Module):
 
     def example(self) -> Tensor:
         """A blank batch for tracing: of two, so that one is not taken for fixed; small where sides are open."""
-        width, height = (min(side, TRACED) for side in self.spec.size) if self.spec.dynamic else self.spec.size
-        return torch.zeros(2, height, width, 3, dtype=torch.uint8)
+        return torch.from_numpy(self.spec.example(2))
 
     def export(self, path: Path) -> None:
         """Write it as ONNX, with an open batch, and open sides where the spec has no fixed size.
@@ -77,7 +81,8 @@ class Preprocessed(nn.Module):
         By torch's exporter for traced modules: the newer one needs two more packages, and the pinned torch has both.
         """
         names = [INPUT, *self.spec.outputs]
-        open_axes = {0: "batch", 1: "height", 2: "width"} if self.spec.dynamic else {0: "batch"}
+        sides = zip(("height", "width"), self.spec.input_shape, strict=False)
+        open_axes = {0: "batch"} | {axis: name for axis, (name, side) in enumerate(sides, 1) if side is None}
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # It warns of its own age, and of sizes that it takes for constants.
             torch.onnx.export(

@@ -124,6 +124,11 @@ def iou(a: Floats | _Doubles, b: Floats | _Doubles) -> _Doubles:
     return overlap
 
 
+def area(quads: Floats | _Doubles) -> _Doubles:
+    """The areas of quads [n, 4, 2] → float64 [n], negative where the corners run counter-clockwise (y down)."""
+    return _area(_complex(quads))
+
+
 def _complex(quads: Floats | _Doubles) -> _Outlines:
     """Quads [n, 4, 2] as outlines [4, n]."""
     return np.ascontiguousarray(quads[..., 0].T + 1j * quads[..., 1].T.astype(np.float64))

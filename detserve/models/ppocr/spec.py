@@ -20,12 +20,14 @@ from detserve.text.ctc import Line
 class DB(OnnxSpec, TextSpec):
     """A probability map of shrunken text, and its post-processing.
 
-    threshold: a pixel above it is text; unclip: how far a region is grown, see `decode.quads`. conf is the least mean
-    probability of a box.
+    threshold: a pixel above it is text; unclip: how far a region is grown, see `decode.quads`; dilate: whether it is
+    grown by a pixel beforehand, as the package rapidocr does and PaddleOCR does not, which makes one of two lines that
+    lie close. conf is the least mean probability of a box.
     """
 
     threshold: float = 0.3
     unclip: float = 1.6
+    dilate: bool = False
 
     def decode(self, outputs: Outputs, conf: Sequence[float]) -> list[Detections]:
         """The quads of each picture. A pixel of the map is a pixel of the input."""
@@ -33,7 +35,9 @@ class DB(OnnxSpec, TextSpec):
 
         maps = outputs[self.outputs[0]][:, 0]
         return [
-            Detections.of_quads(*db.quads(m, threshold=self.threshold, box_threshold=c, unclip=self.unclip))
+            Detections.of_quads(
+                *db.quads(m, threshold=self.threshold, box_threshold=c, unclip=self.unclip, dilate=self.dilate)
+            )
             for m, c in zip(maps, conf, strict=True)
         ]
 
@@ -44,32 +48,54 @@ class DB(OnnxSpec, TextSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class PPReader(OnnxSpec, ReaderSpec):
-    """A recogniser of lines of fixed height and any width, by CTC. Its alphabet stands in its ONNX file."""
+    """A recogniser of lines of fixed height and any width, by CTC: PP-OCR's, of any language, as an ONNX file.
+
+    Its alphabet stands in the file's metadata, as RapidOCR's files have it, or is given; end: columns of fill behind a
+    line, at least.
+    """
 
     dynamic: ClassVar[bool] = True
     best_class: ClassVar[bool] = True
 
-    def with_file_metadata(self, *weights: Path) -> Self:
-        """This spec with the alphabet of the file's metadata, and a space as the last character.
+    end: int = 24
+    trained_width: int = 320
 
-        Raises BadWeights for a file that is no ONNX file or has no alphabet.
+    def with_file_metadata(self, *weights: Path) -> Self:
+        """This spec with its alphabet: the one that it has, else that of the file's metadata.
+
+        A space follows it, as in PP-OCR, unless the network has no class for that. Raises BadWeights for a file that is
+        no ONNX file, where there is no alphabet, and where it does not fit the network's classes.
         """
         import onnx
 
         try:
-            entries = {
-                entry.key: entry.value for entry in onnx.load(weights[0], load_external_data=False).metadata_props
-            }
+            model = onnx.load(weights[0], load_external_data=False)
+            entries = {entry.key: entry.value for entry in model.metadata_props}
         except Exception as error:
             raise BadWeights(f"{weights[0].name}: not an ONNX file ({error})") from error
-        if "character" not in entries:
-            raise BadWeights(f"{weights[0].name}: its metadata has no alphabet under the key 'character'")
-        return self.override(alphabet="".join(entries["character"].split("\n")) + " ")
+        alphabet = self.alphabet or "".join(entries.get("character", "").split("\n"))
+        if not alphabet:
+            raise BadWeights(
+                f"{weights[0].name}: its metadata has no alphabet under the key 'character'; give --alphabet FILE"
+            )
+        axes = model.graph.output[0].type.tensor_type.shape.dim
+        classes = axes[-1].dim_value if axes else 0  # 0: the file does not say
+        if classes != len(alphabet) + 1:
+            alphabet += " "
+        if classes and classes != len(alphabet) + 1:
+            raise BadWeights(
+                f"{weights[0].name} tells {classes - 1} characters apart, the alphabet has {len(alphabet) - 1} and the "
+                "space: it is another model's"
+            )
+        return self.override(alphabet=alphabet)
 
     def width(self, aspect: float) -> int:
-        """The line's width at the input's height, rounded up to a multiple of the stride, so that few widths occur."""
-        width = -(-int(np.ceil(self.size[1] * aspect)) // self.stride) * self.stride
-        return min(max(width, 2 * self.stride), self.size[0])
+        """The width of a line at the input's height and of `end` columns of fill, a multiple of the stride.
+
+        The network was trained on lines with fill behind them; without it the last characters get lost.
+        """
+        width = -(-(int(np.ceil(self.size[1] * aspect)) + self.end) // self.stride) * self.stride
+        return min(width, self.size[0])
 
     def accepts(self, width: int, height: int) -> bool:
         """Whether the network accepts an input of that size, in pixels."""
@@ -98,6 +124,8 @@ SPECS = (
         weights=_weights("PP-OCRv6_det_small.onnx", "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f"),
         outputs=("probability",),
         size=(960, 960),
+        shrink_to=736,  # PP-OCR's own scale: shorter sides below it are enlarged, and none is shrunk to less
+        margin=0.125,  # a quad grown by 1.6 is about a third higher than its text
         channels="BGR",
         mean=HALF_RANGE,
         std=HALF_RANGE,
@@ -110,6 +138,7 @@ SPECS = (
         weights=_weights("PP-OCRv6_rec_small.onnx", "6f327246b50388f3c176ae304bd95767ea6dc0c9ae92153ef8cbe210b3c14884"),
         outputs=("best", "probability"),
         size=(2560, 48),
+        conf=0.6,
         stride=16,
         channels="BGR",
         mean=HALF_RANGE,

@@ -4,7 +4,7 @@ Source: Qi et al., 2021, "YOLO5Face: Why Reinventing a Face Detector". Written f
 names of attributes, and so the keys of the state dict, are those of the project's published checkpoints.
 
 Every operation leaves the batch size and the picture's size free when the network is traced, exported to ONNX or
-converted by torch2trt. That is why halves are taken by indexing and interleaved by unsqueeze, cat and flatten:
+converted by torch2trt. That is why halves are taken by indexing and interleaved by unsqueeze, cat and reshape:
 torch2trt would convert chunk and stack with the example's batch size written into the engine. It also finds functions
 only where PyTorch keeps them, so none is imported by name.
 """
@@ -87,8 +87,10 @@ class Shuffle(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[n, inputs, h, w] → [n, outputs, h / stride, w / stride]."""
         left, right = (x[:, : self.middle], x[:, self.middle :]) if self.splits else (x, x)
-        pair = self.branch1(left).unsqueeze(2), self.branch2(right).unsqueeze(2)
-        return torch.cat(pair, 2).flatten(1, 2)
+        pair = torch.cat((self.branch1(left).unsqueeze(2), self.branch2(right).unsqueeze(2)), 2)
+        # Of flatten TensorRT would not know how many channels come out, and its convolutions want to; view would not
+        # do with channels last.
+        return pair.reshape(pair.shape[0], 2 * self.middle, pair.shape[3], pair.shape[4])
 
 
 class Bottleneck(nn.Module):

@@ -1,0 +1,67 @@
+"""Asking: a picture's bytes → what is on it, by a running server or by an archive in process."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+Answer = list[dict[str, Any]]
+"""The objects of an answer, see README.md."""
+Ask = Callable[[bytes], Answer]
+"""Raises requests.HTTPError or RequestError where a picture is refused."""
+TIMEOUT = 120
+"""Seconds."""
+
+
+def add_arguments(parser: argparse.ArgumentParser, model: str) -> None:
+    """`--url` and `--archive`; without either the server of `make serve` is asked."""
+    whom = parser.add_mutually_exclusive_group()
+    url = f"http://127.0.0.1:8080/predictions/{model}"
+    whom.add_argument("--url", default=url, help=f"a served model ({url})")
+    whom.add_argument("--archive", type=Path, metavar="FILE.mar", help="an archive, run in process on one thread")
+
+
+@contextmanager
+def opened(options: argparse.Namespace) -> Iterator[Callable[[Mapping[str, str]], Ask]]:
+    """Whom the command line names, as a function from the headers of the requests to an Ask."""
+    if options.archive:
+        with in_process(options.archive) as ask:
+            yield ask
+    else:
+        with requests.Session() as session:
+            yield lambda headers: lambda picture: _over_http(session, options.url, picture, headers)
+
+
+@contextmanager
+def in_process(path: Path) -> Iterator[Callable[[Mapping[str, str]], Ask]]:
+    """An archive's engines behind this checkout's pipeline, one picture at a time, on one thread as in a worker."""
+    from detserve.bench.engine import packed
+    from detserve.engines.base import Device
+    from detserve.errors import RequestError
+    from detserve.options import Options
+    from detserve.worker.loading import load_pipeline
+    from detserve.worker.response import content
+
+    with packed(path) as target:
+        pipeline = load_pipeline(target.recipe, target.folder, Device(threads=1, gpu=0))
+
+        def ask(picture: bytes, headers: Mapping[str, str]) -> Answer:
+            (result,) = pipeline([(picture, Options.parse(headers, pipeline.spec, target.recipe.options))])
+            if isinstance(result.outcome, RequestError):
+                raise result.outcome
+            answer: Answer = content(result)
+            return answer
+
+        yield lambda headers: lambda picture: ask(picture, headers)
+
+
+def _over_http(session: requests.Session, url: str, picture: bytes, headers: Mapping[str, str]) -> Answer:
+    reply = session.put(url, data=picture, headers=dict(headers), timeout=TIMEOUT)
+    reply.raise_for_status()
+    answer: Answer = reply.json()
+    return answer

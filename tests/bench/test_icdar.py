@@ -1,0 +1,142 @@
+"""The evaluator of words against counts made by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import icdar, matching, words
+from benchmarks.matching import Tally, same, tally
+from benchmarks.words import Word
+
+
+def box(left: float, top: float, width: float = 10, height: float = 10, text: str = "", ignored: bool = False) -> Word:
+    right, bottom = left + width, top + height
+    return Word(np.array([[left, top], [right, top], [right, bottom], [left, bottom]], float), text, ignored)
+
+
+def test_a_match_is_more_than_half_an_overlap() -> None:
+    there = [box(0, 0, text="a")]
+    # Two boxes of 10x10, one moved by d: IoU (10 - d) / (10 + d), one half at 10 / 3.
+    assert tally([box(3.3, 0, text="A")], there) == Tally(1, 1, 1, 1)
+    assert tally([box(3.4, 0, text="a")], there) == Tally(1, 1, 0, 0)
+    assert tally([box(0, 0, 10, 5, text="a")], there) == Tally(1, 1, 0, 0)  # exactly one half
+
+
+def test_words_are_paired_one_to_one() -> None:
+    there = [box(0, 0, text="one"), box(20, 0, text="two")]
+    found = [box(0, 0, text="one"), box(1, 0, text="one"), box(20, 0, text="tvo")]
+    count = tally(found, there)
+    assert count == Tally(there=2, found=3, matched=2, read=1)
+    assert (count.precision, count.recall, count.right) == (2 / 3, 1, 1 / 2)
+    assert count.hmean == pytest.approx(2 * (2 / 3) / (2 / 3 + 1))
+    # End to end: one of three, one of two.
+    assert count.end_to_end == pytest.approx(2 * (1 / 3 * 1 / 2) / (1 / 3 + 1 / 2))
+
+
+def test_the_first_of_the_found_is_taken_and_not_the_best() -> None:
+    assert tally([box(2, 0, text="near"), box(0, 0, text="a")], [box(0, 0, text="a")]).read == 0
+
+
+def test_what_lies_in_an_ignored_word_counts_for_nothing() -> None:
+    there = [box(0, 0, 100, 20, "###", ignored=True), box(0, 100, text="a")]
+    inside, half, more = box(40, 5), box(40, 15, 10, 10), box(40, 14, 10, 10)
+    assert tally([inside], there) == Tally(1, 0, 0, 0)
+    assert tally([half], there) == Tally(1, 1, 0, 0)  # one half is not more than that
+    assert tally([more, box(0, 100, text="a")], there) == Tally(1, 1, 1, 1)
+
+
+def test_a_found_word_of_no_size_matches_nothing() -> None:
+    assert tally([box(0, 0, 0, 0)], [box(0, 0, text="a"), box(0, 0, ignored=True)]) == Tally(1, 1, 0, 0)
+    assert tally([], [box(0, 0, text="a")]) == Tally(1, 0, 0, 0)
+    assert tally([box(0, 0)], []) == Tally(0, 1, 0, 0)
+    assert (Tally().hmean, Tally().precision, Tally().recall, Tally().end_to_end) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("true", "read", "right"),
+    [
+        ("NOTHING?", "nothing?", True),
+        ("NOTHING?", "NOTHING", True),
+        ("(06)", "06", True),
+        ("[06]", "[06", True),
+        ("06", "06.", False),
+        ("Mr.X", "MrX", False),
+        ("!", "!", True),
+        ("!", "", False),
+        ("", "", True),
+    ],
+)
+def test_words_are_the_same_in_any_case_punctuation_at_their_ends_aside(true: str, read: str, right: bool) -> None:
+    assert same(true, read) is right
+
+
+def picture(path: Path, size: tuple[int, int] = (200, 100)) -> Path:
+    Image.new("RGB", size).save(path)
+    return path
+
+
+def test_a_folder_in_icdars_form(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    picture(tmp_path / "images/img_1.jpg")
+    picture(tmp_path / "images/img_2.png")
+    picture(tmp_path / "images/word_1.png")
+    # A byte order mark; a word with a comma; one whose corners run the other way; blank lines.
+    text = "\ufeff0,0,10,0,10,10,0,10,1,000\r\n\r\n0,0,0,10,10,10,10,0,###\r\n"
+    (tmp_path / "gt_img_1.txt").write_text(text, "utf-8")
+    (tmp_path / "gt_img_2.txt").write_text("")
+    (tmp_path / "gt.txt").write_text('word_1.png, "say "hi""\nword_2.png, "no such picture"\n')
+    labelled = words.load(tmp_path)
+    first, second = labelled.pictures.values()
+    assert [(word.text, word.ignored) for word in first] == [("1,000", False), ("###", True)]
+    assert first[1].quad.tolist() == [[10, 0], [10, 10], [0, 10], [0, 0]]
+    assert second == []
+    assert {path.name: text for path, text in labelled.crops.items()} == {"word_1.png": 'say "hi"'}
+
+
+@pytest.mark.parametrize("line", ["1,2,3,4,5,6,7,word", "a,b,c,d,e,f,g,h,word", "0,0,10,10"])
+def test_a_line_of_another_form_is_named(tmp_path: Path, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "img_1.jpg")
+    (tmp_path / "gt_img_1.txt").write_text(f"0,0,10,0,10,10,0,10,fine\n{line}\n")
+    assert icdar.main([str(tmp_path)]) == 1
+    assert "gt_img_1.txt:2: eight numbers and a word are wanted" in capsys.readouterr().err
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(words.BadLabels, match="neither"):
+        words.load(tmp_path)
+    (tmp_path / "gt_img_1.txt").write_text("")
+    with pytest.raises(words.BadLabels, match=r"no picture img_1\.jpg"):
+        words.load(tmp_path)
+
+
+def test_answers_are_scored_and_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "b.png")
+    quad = [[20, 10], [120, 10], [120, 30], [20, 30]]
+    labels = {"pictures": {"a.png": [{"quad": quad, "text": "Stop", "ignore": False}]}, "words": {"b.png": "Go"}}
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    ratios = [0.1, 0.1, 0.6, 0.1, 0.6, 0.3, 0.1, 0.3]
+    answers = {"a.png": [{"quad_ratio": ratios, "text": "STOP"}], "b.png": [{"text": "Gs"}]}
+    (tmp_path / "answers.json").write_text(json.dumps(answers))
+    assert icdar.main([str(tmp_path), "--answers", str(tmp_path / "answers.json"), "--each"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [
+        "a.png: 1 of 1 with 1, 1 read",
+        "b.png: Go read as Gs",
+        "words        1 matched, 1 there, 1 found",
+        "precision    1.000",
+        "recall       1.000",
+        "hmean        1.000",
+        "read right   1.000 of the matched (1)",
+        "end to end   1.000 hmean",
+        "crops        0 of 1 read right",
+    ]
+
+
+def test_ious_are_those_of_the_detector_of_quads() -> None:
+    overlaps, inside = matching._overlaps([box(0, 0, 20, 20)], [box(10, 10, 20, 20), box(0, 0, 10, 10)])
+    assert overlaps[:, 0] == pytest.approx([100 / 700, 100 / 400])
+    assert inside[:, 0] == pytest.approx([100 / 400, 100 / 400])
