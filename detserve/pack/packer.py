@@ -64,7 +64,7 @@ class PackRequest:
     """What to pack.
 
     detect, read: the models; out: the folder of the archive; precision: None for the backend's default; calibration:
-    pictures for int8, as files, folders or globs; max_batch: 0 for BATCH, or GPU_BATCH on a GPU; opt_batch:
+    pictures for int8, as files, folders or globs; max_batch: None for BATCH, or GPU_BATCH on a GPU; opt_batch:
     see `EnginePlan`; reduced_decode, options: see `Recipe`.
     """
 
@@ -75,7 +75,7 @@ class PackRequest:
     backend: str = "auto"
     precision: str | None = None
     calibration: Sequence[str] = ()
-    max_batch: int = 0
+    max_batch: int | None = None
     opt_batch: int = 0
     version: str = "1.0"
     reduced_decode: bool = True
@@ -122,9 +122,10 @@ class _Building:
     def of(cls, request: PackRequest, choice: ModelChoice, precision: str | None) -> Self:
         """As the request asks, in that precision, None for the backend's best. Raises BackendMissing without it."""
         adapter = engines.find(request.backend, models.find(choice.model))
+        usual = GPU_BATCH if gpus() and adapter.name in ON_GPU else BATCH
         plan = EnginePlan(
             precision=precision or _default_precision(models.find(choice.model), adapter),
-            max_batch=request.max_batch or (GPU_BATCH if gpus() and adapter.name in ON_GPU else BATCH),
+            max_batch=usual if request.max_batch is None else request.max_batch,
             opt_batch=request.opt_batch,
         )
         if plan.precision not in adapter.precisions:
