@@ -1,4 +1,4 @@
-"""Milliseconds of one picture of md1 on every backend of this machine, by size, and how many times as fast as eager.
+"""Milliseconds of processor time of one picture of md1 on every backend, by size, and how often as fast as eager.
 
 .venv/bin/python -m benchmarks.objects [MODEL [WEIGHTS]]    without WEIGHTS made-up ones, see benchmarks/fill_objects.py
 """
@@ -30,7 +30,7 @@ OBJECTS = 10
 
 
 def milliseconds(spec: MaskRcnn, source: PartedSource, folder: Path) -> tuple[str, dict[str, float]]:
-    """The input's size, and the median of each backend; timed in turn, so that a slow moment hits all alike."""
+    """The input's size, and the median of each backend; timed in turn."""
     built = {}
     for backend in engines.available():
         adapter = engines.find(backend)
@@ -43,10 +43,10 @@ def milliseconds(spec: MaskRcnn, source: PartedSource, folder: Path) -> tuple[st
     times: dict[str, list[float]] = {backend: [] for backend in built}
     for turn in range(ROUNDS + 1):
         for backend, parts in built.items():
-            start = time.perf_counter()
+            start = time.process_time()  # what others do on the machine does not count
             spec.detect(parts.run, canvas, wish)
             if turn:  # the first has the shapes prepared
-                times[backend].append((time.perf_counter() - start) * 1000)
+                times[backend].append((time.process_time() - start) * 1000)
     return f"{canvas.shape[1]}x{canvas.shape[0]}", {name: statistics.median(each) for name, each in times.items()}
 
 
@@ -56,7 +56,7 @@ def main() -> None:
     known = models.find(name)
     if not isinstance(known, MaskRcnn):
         sys.exit(f"{name} is no Mask R-CNN")
-    print(f"{name}, one thread, {OBJECTS} objects, median of {ROUNDS} rounds, milliseconds a picture")
+    print(f"{name}, one thread, {OBJECTS} objects, median of {ROUNDS} rounds, ms of processor time a picture")
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(scratch, "weights.pth")
         if len(sys.argv) <= 2:

@@ -14,6 +14,8 @@ Paste = Literal["whole", "exact"]
 """How a map is laid over its box, see `Masks.soft`."""
 THRESHOLD = 0.5
 """A pixel belongs to the object from this probability on."""
+STRIP = 1 << 20
+"""Pixels that are interpolated at a time: a mask of a hundred million would take four hundred megabytes as floats."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,21 @@ class Masks:
         by (s + 2) / s about its centre, whose corners are cut to whole pixels, the last of them included; bilinear, as
         a picture is resized.
         """
+        left, top, down, values, across = self._factors(i, size)
+        return Cutout(left, top, down @ values @ across.T)
+
+    def cut(self, i: int, size: tuple[int, int]) -> Cutout:
+        """Mask i as booleans on a picture of that (width, height)."""
+        left, top, down, values, across = self._factors(i, size)
+        bits = np.empty((len(down), len(across)), np.bool_)
+        rows = max(1, STRIP // max(1, len(across)))
+        for start in range(0, len(down), rows):
+            part = slice(start, start + rows)
+            np.greater_equal(down[part] @ values @ across.T, THRESHOLD, out=bits[part])
+        return Cutout(left, top, bits)
+
+    def _factors(self, i: int, size: tuple[int, int]) -> tuple[int, int, Floats, Floats, Floats]:
+        """Where a cutout begins, left and top, and the three matrices whose product it is: interpolation is linear."""
         x1, y1, x2, y2 = self.boxes[i].astype(np.float64)
         width, height = size
         if self.paste == "exact":
@@ -74,12 +91,7 @@ class Masks:
             values = np.pad(self.values[i], 1)
             left, across = _whole(x1, x2, len(values), width)
             top, down = _whole(y1, y2, len(values), height)
-        return Cutout(left, top, down @ values @ across.T)
-
-    def cut(self, i: int, size: tuple[int, int]) -> Cutout:
-        """Mask i as booleans on a picture of that (width, height)."""
-        soft = self.soft(i, size)
-        return replace(soft, values=soft.values >= THRESHOLD)
+        return left, top, down, values, across
 
     def pixels(self, i: int, size: tuple[int, int]) -> Bits:
         """The same as bool [height, width], as large as the picture."""

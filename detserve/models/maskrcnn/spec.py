@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from detserve.models.parts import Run
 
 STRIDE, MOST_SIDE = 32, 2560
-MOST_DETECTIONS = 300
-"""At most so many objects of a picture, whatever a request asks for: each has a run of the mask head."""
+MOST_DETECTIONS = 100
+"""At most so many objects of a picture, whatever a request asks for: each has a run of the mask head, and a mask."""
 LEVELS = (4, 5)
 
 
