@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Self
 
 from tqdm import tqdm
 
@@ -21,8 +23,38 @@ IN_FLIGHT = 4
 AHEAD = 2 * IN_FLIGHT
 """Pages that are rendered, and neither answered nor written: what is held in memory of any document."""
 
+LOOK_SECONDS = 0.2
+"""How often a wait for an answer looks whether it is to end."""
+
 Step = tuple[Job, Page | None, Future[Answer] | None]
 """A page of a job and its answer to come; None and None: all pages of the job came before."""
+
+
+class Interruption:
+    """Ctrl-C while documents are read: noted at once, and raised where Python runs by itself.
+
+    pikepdf and PDFium call back into Python from C++, where a KeyboardInterrupt ends the whole process. A second Ctrl-C
+    is raised at once.
+    """
+
+    def __init__(self) -> None:
+        self._came = False
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt where Ctrl-C has come."""
+        if self._came:
+            raise KeyboardInterrupt
+
+    def _note(self, *_: object) -> None:
+        self._came = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Run:
@@ -32,8 +64,15 @@ class Run:
     those before it are read by the server, whatever document they are of.
     """
 
-    def __init__(self, ask: Callable[[bytes], Answer], bar: tqdm, name: str) -> None:  # type: ignore[type-arg]  # not at run time
+    def __init__(
+        self,
+        ask: Callable[[bytes], Answer],
+        bar: tqdm,  # type: ignore[type-arg]  # not at run time
+        name: str,
+        interruption: Interruption,
+    ) -> None:
         self.failures = 0
+        self._interruption = interruption
         self._ask = ask
         self._bar = bar
         self._name = name
@@ -63,6 +102,7 @@ class Run:
                 for page in job.pages(opened):
                     self._steps.append((job, page, pool.submit(self._ask, page.data)))
                     missing -= 1
+                    self._interruption.check()
                     while len(self._steps) >= AHEAD:
                         self._settle()
             finally:
@@ -74,6 +114,7 @@ class Run:
 
     def _settle(self) -> None:
         """Wait for the first of the answers to come, and write it."""
+        self._interruption.check()
         job, page, answer = self._steps.popleft()
         try:
             if job.failed:
@@ -81,6 +122,8 @@ class Run:
             if page is None or answer is None:
                 job.finish()
                 return
+            while not wait([answer], LOOK_SECONDS).done:
+                self._interruption.check()
             job.add(Answered(page, answer.result().detections))
         except Failure as error:
             self._fail(job, error, f"page {page.number}: " if page else "")
@@ -108,7 +151,7 @@ def run(
     """
     jobs = [Job(path, name, wanted) for path, name in zip(files, names, strict=True)]
     # Shown only where a person watches. A document counts as a page until it is opened.
-    with tqdm(total=len(jobs), unit="page", disable=None) as bar:
-        doing = Run(ask, bar, name)
+    with Interruption() as interruption, tqdm(total=len(jobs), unit="page", disable=None) as bar:
+        doing = Run(ask, bar, name, interruption)
         doing(jobs)
     return doing.failures

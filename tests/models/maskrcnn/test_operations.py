@@ -82,7 +82,7 @@ def plain_align(feature: np.ndarray, box: np.ndarray, side: int, scale: float, r
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.tuples(st.floats(-40, 120), st.floats(-40, 120), st.floats(0, 300), st.floats(0, 300)),
+    st.tuples(st.floats(-40, 120), st.floats(-40, 120), st.floats(0.5, 300), st.floats(0.5, 300)),
     st.sampled_from([TORCHVISION, DETECTRON2]),
 )
 def test_a_region_is_the_mean_of_its_samples(box: tuple[float, ...], rules: Convention) -> None:
