@@ -27,7 +27,9 @@ def moment_of_closing(java: psutil.Process) -> float:
     return time.monotonic()
 
 
-@pytest.mark.parametrize("rounds", [pytest.param(1, id="short"), pytest.param(10, id="long", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "rounds", [pytest.param(1, id="short", marks=pytest.mark.slow), pytest.param(10, id="long", marks=pytest.mark.long)]
+)
 def test_every_accepted_request_is_answered(store: Path, tmp_path: Path, photo: bytes, rounds: int) -> None:
     ends = [end_under_load(store, tmp_path / str(number), photo) for number in range(rounds)]
     print(f"\nSIGTERM under load, {rounds} times")

@@ -62,9 +62,8 @@ def test_a_model_that_does_not_load_ends_the_container_with_its_reason(settings:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize(
-    "api", [pytest.param("", id="model api"), pytest.param("1", id="no model api", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("api", [pytest.param("", id="model api"), pytest.param("1", id="no model api")])
 def test_a_broken_model_is_left_out_where_that_is_tolerated(api: str, settings: Settings, container: Start) -> None:
     write_archive(settings.model_store, "raising")
     (settings.model_store / "cut.mar").write_text("cut short")

@@ -108,6 +108,7 @@ def test_the_time_limit_is_told(server: Settings) -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_a_model_that_does_not_load_ends_the_server(settings: Settings, serve_py: Callable[..., Served]) -> None:
     write_archive(settings.model_store, "raising")
     status, errors = serve_py(settings).end()
