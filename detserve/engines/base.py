@@ -58,6 +58,11 @@ class Engine(ABC):
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     """What it can compute in, its default first; "auto" is the processor's best."""
 
+    for_gpus: ClassVar[bool] = False
+    """Whether it runs on the worker's GPU where there is one."""
+    shape_by_shape: ClassVar[bool] = False
+    """Whether inputs of open sides are better run in small batches of one size than padded to the largest of many."""
+
     def __init__(self, folder: Path, spec: ModelSpec, plan: EnginePlan, device: Device) -> None:
         self.spec = spec
         self.chunk = max(self.load(folder, plan, device), spec.together)
@@ -89,14 +94,17 @@ class Engine(ABC):
     def infer(self, batch: Pixels) -> list[NDArray[np.float32]]:
         """Run at most `chunk` pictures → the outputs in the order of the spec; they may be reused buffers."""
 
-    def __call__(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
-        """Run a batch of any size, in chunks where it is larger than one call takes. The outputs are copies.
+    def __call__(self, batch: Pixels, lend: bool = False) -> dict[str, NDArray[np.float32]]:
+        """Run a batch of any size, in chunks where it is larger than one call takes.
 
-        Raises ValueError for a batch of another shape or dtype.
+        lend: whether the outputs may be the runtime's own buffers, which its next call overwrites; else they are
+        copies. Raises ValueError for a batch of another shape or dtype.
         """
         if not self.spec.fits(batch):
             expected = f"uint8 [n, height, width, 3] of {self.spec.size[0]}x{self.spec.size[1]}"
             raise ValueError(f"{self.spec.name} takes {expected}, not {batch.dtype} {list(batch.shape)}")
+        if lend and len(batch) <= self.chunk:
+            return dict(zip(self.spec.outputs, self.infer(batch), strict=True))
         parts = [
             # A copy: the runtime overwrites its buffers in the next call.
             [output.copy() for output in self.infer(batch[start : start + self.chunk])]

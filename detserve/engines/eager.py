@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 from detserve.engines.base import EnginePlan
 from detserve.engines.calibration import Calibration
 from detserve.engines.sources.base import Source
-from detserve.engines.torch_device import TorchEngine, check_half, gpu_count, network_of
-from detserve.models.spec import ModelSpec, NetworkSpec, OnnxSpec
+from detserve.engines.torch_device import PyTorchEngine, check_half, gpu_count, network_of
+from detserve.models.spec import NetworkSpec
 
 if TYPE_CHECKING:
     from detserve.engines.torch_device import Module
@@ -18,21 +18,10 @@ if TYPE_CHECKING:
 FILE = "network.pt"
 
 
-class Eager(TorchEngine):
+class Eager(PyTorchEngine):
     """PyTorch without a compiler. Its file is a plain state dict."""
 
     name: ClassVar[str] = "eager"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
-
-    @classmethod
-    def missing(cls) -> str | None:
-        """Nothing: torch is there wherever TorchServe is."""
-        return None
-
-    @classmethod
-    def takes(cls, spec: ModelSpec) -> bool:
-        """All but ONNX files."""
-        return not isinstance(spec, OnnxSpec)
 
     @classmethod
     def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:

@@ -74,7 +74,6 @@ def _run(engine: Engine) -> Run:
 def _through_numpy(engine: Engine, x: torch.Tensor) -> list[torch.Tensor]:
     import torch
 
-    if engine.spec.together == 1:
-        # Its maps are tens of megabytes, and no second picture comes before they are done with: no copy.
-        return [torch.from_numpy(output) for output in engine.infer(x.numpy())]
-    return [torch.from_numpy(output) for output in engine(x.numpy()).values()]
+    # Maps are tens of megabytes, and no second picture comes before they are done with: no copy.
+    outputs = engine(x.numpy(), lend=engine.spec.together == 1)
+    return [torch.from_numpy(output) for output in outputs.values()]

@@ -16,8 +16,12 @@ def onnxruntime() -> Any:
 
 
 def openvino() -> Any:
-    """The package openvino, without the one by which it and NNCF report their use and keep an id under HOME."""
+    """The package openvino, without the one by which it and NNCF report their use and keep an id under HOME.
+
+    And without its converter of TensorFlow's and PyTorch's models, which it imports where it can: 8 MB a worker.
+    """
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]
     import openvino
 
     return openvino

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from detserve.core.detections import Pixels
 from detserve.engines.base import Device, Engine, EnginePlan
 from detserve.engines.sources.base import Source
 from detserve.errors import BackendMissing
+from detserve.models.spec import ModelSpec, OnnxSpec
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 class TorchEngine(Engine):
     """A backend whose engine takes and gives PyTorch's tensors: on the worker's GPU if it has one."""
 
+    for_gpus: ClassVar[bool] = True
     device: torch.device
 
     def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
@@ -66,6 +68,22 @@ class TorchEngine(Engine):
         with torch.inference_mode():
             outputs = self.module(upload(torch.from_numpy(batch), self.device))
             return [output.float().cpu().numpy() for output in outputs]
+
+
+class PyTorchEngine(TorchEngine):
+    """A backend that PyTorch itself runs, without another runtime."""
+
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Nothing: torch is there wherever TorchServe is."""
+        return None
+
+    @classmethod
+    def takes(cls, spec: ModelSpec) -> bool:
+        """All but ONNX files."""
+        return not isinstance(spec, OnnxSpec)
 
 
 def network_of(source: Source, backend: str) -> Preprocessed:

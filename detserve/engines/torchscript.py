@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from detserve.engines.base import EnginePlan
 from detserve.engines.calibration import Calibration
 from detserve.engines.sources.base import Source
-from detserve.engines.torch_device import TorchEngine, check_half, gpu_count, network_of
+from detserve.engines.torch_device import PyTorchEngine, check_half, gpu_count, network_of
 from detserve.models.parts import PartSpec
-from detserve.models.spec import ModelSpec, OnnxSpec
 
 if TYPE_CHECKING:
     from detserve.engines.torch_device import Module
@@ -20,21 +19,10 @@ if TYPE_CHECKING:
 FILE = "network.torchscript"
 
 
-class TorchScript(TorchEngine):
+class TorchScript(PyTorchEngine):
     """TorchScript. torch 2.13 calls it deprecated; detserve pins torch, so it stays."""
 
     name: ClassVar[str] = "torchscript"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
-
-    @classmethod
-    def missing(cls) -> str | None:
-        """Nothing: torch is there wherever TorchServe is."""
-        return None
-
-    @classmethod
-    def takes(cls, spec: ModelSpec) -> bool:
-        """All but ONNX files."""
-        return not isinstance(spec, OnnxSpec)
 
     @classmethod
     def build(cls, source: Source, plan: EnginePlan, folder: Path, calibration: Calibration | None = None) -> None:

@@ -59,9 +59,9 @@ def test_a_picture_lies_on_the_input_as_a_served_one(model: str, tmp_path: Path)
     seen: list[np.ndarray] = []
 
     class Watched(adapter):  # type: ignore[misc, valid-type]
-        def __call__(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+        def __call__(self, batch: np.ndarray, lend: bool = False) -> dict[str, np.ndarray]:
             seen.append(batch.copy())
-            return super().__call__(batch)
+            return super().__call__(batch, lend)
 
     engine: Engine = Watched(tmp_path, spec, plan, Device())
     pipeline = Pipeline(HostDetector(engine), 10_000_000)

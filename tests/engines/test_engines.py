@@ -94,6 +94,15 @@ def test_a_batch_of_any_size_gives_what_the_arithmetic_says(engine: Engine, n: i
         assert outputs[name] == pytest.approx(values, rel=1e-5, abs=1e-4), name
 
 
+def test_an_input_that_is_drawn_anew_is_computed_anew(engine: Engine) -> None:
+    """Runtimes may remember where an input lies, never what lay there."""
+    mine, other = (np.full((1, *SPEC.input_shape), value, np.uint8) for value in (40, 90))
+    first = {value: engine(np.full_like(mine, value))["first"] for value in (40, 90, 200)}
+    for batch, value in ((mine, 40), (mine, 200), (other, 90), (mine, 40)):
+        batch[...] = value
+        np.testing.assert_array_equal(engine(batch, lend=True)["first"], first[value])
+
+
 def test_outputs_outlive_the_next_call(engine: Engine) -> None:
     first = engine(PIXELS[:1])["first"]
     before = first.copy()

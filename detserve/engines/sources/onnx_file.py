@@ -79,16 +79,19 @@ class OnnxFile:
 def _preprocessing(spec: OnnxSpec, name: str) -> tuple[list[NodeProto], list[TensorProto]]:
     """Nodes from the input `pixels` to the tensor `name`: (pixel - mean) / std in the spec's order of channels."""
     order = np.array([0, 1, 2] if spec.channels == "RGB" else [2, 1, 0], np.int64)
-    mean, scale = np.array(spec.mean, np.float32), 1 / np.array(spec.std, np.float32)
+    planes = spec.layout == "NCHW"
+    shape = (3, 1, 1) if planes else (3,)
+    mean, scale = np.array(spec.mean, np.float32).reshape(shape), (1 / np.array(spec.std, np.float32)).reshape(shape)
     constants = {"detserve_order": order, "detserve_mean": mean, "detserve_scale": scale}
+    # Laid in planes first: OpenVINO counts in rows of pixels then, and not in threes.
     nodes = [
         helper.make_node("Cast", [INPUT], ["detserve_float"], to=TensorProto.FLOAT),
         helper.make_node("Gather", ["detserve_float", "detserve_order"], ["detserve_ordered"], axis=3),
-        helper.make_node("Sub", ["detserve_ordered", "detserve_mean"], ["detserve_shifted"]),
-        helper.make_node("Mul", ["detserve_shifted", "detserve_scale"], ["detserve_scaled"]),
-        helper.make_node("Transpose", ["detserve_scaled"], [name], perm=[0, 3, 1, 2])
-        if spec.layout == "NCHW"
-        else helper.make_node("Identity", ["detserve_scaled"], [name]),
+        helper.make_node("Transpose", ["detserve_ordered"], ["detserve_laid"], perm=[0, 3, 1, 2])
+        if planes
+        else helper.make_node("Identity", ["detserve_ordered"], ["detserve_laid"]),
+        helper.make_node("Sub", ["detserve_laid", "detserve_mean"], ["detserve_shifted"]),
+        helper.make_node("Mul", ["detserve_shifted", "detserve_scale"], [name]),
     ]
     return nodes, [numpy_helper.from_array(array, key) for key, array in constants.items()]
 
