@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,7 @@ class Detections:
                 chosen[name] = tuple(values[row] for row in rows)
             elif values is not None:
                 chosen[name] = values[rows]
-        return replace(self, **chosen)
+        return Detections(**chosen)
 
 
 def _check(name: str, array: NDArray[Any] | None, shape: tuple[int | None, ...], kind: type = np.float32) -> None:

@@ -16,14 +16,16 @@ def iou(a: Floats, b: Floats) -> Floats:
 
     Boxes are corners x1, y1, x2, y2 in any unit; areas are plain (no "+1 pixel"). Empty boxes give 0.
     """
-    top_left = np.maximum(a[:, None, :2], b[None, :, :2])
-    bottom_right = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    inner = np.prod(np.clip(bottom_right - top_left, 0, None), axis=2)
-    area_a = np.prod(a[:, 2:] - a[:, :2], axis=1)
-    area_b = np.prod(b[:, 2:] - b[:, :2], axis=1)
-    union = area_a[:, None] + area_b[None, :] - inner
+    sides = np.maximum(np.minimum(a[:, None, 2:], b[:, 2:]) - np.maximum(a[:, None, :2], b[:, :2]), 0)
+    inner = sides[..., 0] * sides[..., 1]
+    union = _area(a)[:, None] + _area(b) - inner
     overlap: Floats = np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
     return overlap
+
+
+def _area(boxes: Floats) -> Floats:
+    area: Floats = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return area
 
 
 def nms(boxes: Floats, scores: Floats, threshold: float) -> NDArray[np.intp]:
@@ -37,5 +39,5 @@ def nms(boxes: Floats, scores: Floats, threshold: float) -> NDArray[np.intp]:
     while order.size:
         best, rest = order[0], order[1:]
         keep.append(best)
-        order = rest[iou(boxes[best][None], boxes[rest])[0] <= threshold]
+        order = rest[iou(boxes[best][None], boxes[rest])[0] <= threshold] if rest.size else rest
     return np.asarray(keep, dtype=np.intp)

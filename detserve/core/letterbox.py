@@ -47,7 +47,7 @@ class Letterbox:
     def apply(self, rgb: Pixels, out: Pixels, fill: int) -> None:
         """Draw the picture, uint8 [h, w, 3], on the canvas `out`, uint8 [H, W, 3]; padding gets the value `fill`.
 
-        Bilinear. `rgb` may be the picture decoded at a reduced size: it is scaled to `inner` all the same.
+        Bilinear as in yolov5, bicubic where `rgb` is the picture decoded at a reduced size: see `reduced`.
         """
         import cv2
 
@@ -59,7 +59,15 @@ class Letterbox:
         if rgb.shape == inside.shape:
             inside[...] = rgb
         else:
-            inside[...] = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
+            how = cv2.INTER_CUBIC if self.reduced(rgb.shape) else cv2.INTER_LINEAR
+            cv2.resize(rgb, (width, height), dst=inside, interpolation=how)
+
+    def reduced(self, shape: tuple[int, ...]) -> bool:
+        """Whether pixels of that shape [h, w, 3] are the picture at a fraction of its size.
+
+        Such pixels are smooth already. Bilinear scaling takes from them what small faces are found by.
+        """
+        return (shape[1], shape[0]) != self.picture
 
     def drawn_on_new_canvas(self, rgb: Pixels, fill: int) -> Pixels:
         """A new canvas, uint8 [H, W, 3], with the picture drawn on it by `apply`."""
@@ -78,8 +86,9 @@ class Letterbox:
     def invert(self, points: Floats) -> Floats:
         """Points x, y on the canvas, float32 [..., 2] → the same points on the upright picture, in its pixels."""
         origin = np.array([self.left, self.top], np.float32)
-        scale = np.divide(self.picture, self.inner, dtype=np.float64)
-        return ((points - origin) * scale).astype(np.float32)
+        scale = np.array([self.picture[0] / self.inner[0], self.picture[1] / self.inner[1]])
+        inverted: Floats = ((points - origin) * scale).astype(np.float32)
+        return inverted
 
     def invert_detections(self, found: Detections) -> Detections:
         """Detections in pixels of the canvas → of the upright picture; all but the keypoints are clipped to it.
@@ -90,7 +99,7 @@ class Letterbox:
         masks = found.masks
 
         def clipped(points: Floats) -> Floats:
-            return np.clip(self.invert(points), 0, edge)
+            return np.minimum(np.maximum(self.invert(points), 0), edge)
 
         return replace(
             found,

@@ -101,14 +101,24 @@ class ModelSpec(ABC):
         """Where a picture of that (width, height) lies on the input."""
         return Letterbox.fit(picture, self.size)
 
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """The (width, height) that an input may have, in pixels; without meaning where it is open, see `dynamic`."""
+        return (self.size,)
+
+    @property
+    def one_size(self) -> bool:
+        """Whether all inputs have the same size, so that they go through the engine together."""
+        return not self.dynamic and len(self.sizes) == 1
+
     def accepts(self, width: int, height: int) -> bool:
         """Whether the network accepts an input of that size, in pixels."""
-        return (width, height) == self.size
+        return (width, height) in self.sizes
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
         """The shape of one input of its engine, pixels [height, width, 3]; None where it is open."""
-        return (None, None, 3) if self.dynamic else (self.size[1], self.size[0], 3)
+        return (self.size[1], self.size[0], 3) if self.one_size else (None, None, 3)
 
     @property
     def input_type(self) -> type[np.generic]:

@@ -1,5 +1,6 @@
 import json
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -73,6 +74,20 @@ def test_apply_takes_a_reduced_decode() -> None:
     canvas = np.empty((320, 320, 3), np.uint8)
     box.apply(np.full((180, 320, 3), 9, np.uint8), canvas, 114)
     assert (canvas[70:250] == 9).all()
+
+
+@given(st.tuples(*[st.integers(1, 60)] * 2), st.tuples(*[st.integers(1, 40)] * 2), st.integers(1, 3))
+def test_what_is_drawn_is_the_picture_scaled(picture: tuple[int, int], size: tuple[int, int], reduction: int) -> None:
+    """Bilinear, bicubic where it was decoded at a fraction; onto the canvas and nowhere else."""
+    small = [-(-side // reduction) for side in picture]
+    rgb = np.random.default_rng(0).integers(0, 256, (small[1], small[0], 3), dtype=np.uint8)
+    box, canvas = Letterbox.fit(picture, size), np.full((size[1], size[0], 3), 7, np.uint8)
+    box.apply(rgb, canvas, 114)
+    how = cv2.INTER_LINEAR if tuple(small) == picture else cv2.INTER_CUBIC
+    inside = canvas[box.top : box.top + box.inner[1], box.left : box.left + box.inner[0]]
+    assert (inside == cv2.resize(rgb, box.inner, interpolation=how)).all()
+    inside[...] = 114
+    assert (canvas == 114).all()
 
 
 @pytest.mark.parametrize("bad", [((0, 5), (64, 64), (1, 1), 0, 0), ((5, 5), (64, 64), (64, 64), 1, 0)])

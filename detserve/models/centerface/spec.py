@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING
 from detserve.core.detections import Detections, Floats
 from detserve.errors import BadWeights
 from detserve.models.centerface.decode import decode
-from detserve.models.spec import DetectorSpec, NetworkSpec, Outputs, Weights
+from detserve.models.rectangles import RectangularSpec
+from detserve.models.spec import NetworkSpec, Outputs, Weights
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
-class CenterFace(NetworkSpec, DetectorSpec):
+class CenterFace(NetworkSpec, RectangularSpec):
     """The published network and its decode."""
 
     def architecture(self) -> nn.Module:
         """The network, untrained."""
         from detserve.models.centerface.network import CenterFaceNetwork
 
-        return CenterFaceNetwork()
+        return CenterFaceNetwork().folded()
 
     def load_weights(self, network: nn.Module, *paths: Path) -> None:
         """Take the weights from the tensors of the published ONNX file, node by node, each of the right shape.
@@ -37,7 +38,6 @@ class CenterFace(NetworkSpec, DetectorSpec):
 
         from detserve.models.centerface.network import CenterFaceNetwork
 
-        assert isinstance(network, CenterFaceNetwork)
         (path,) = paths
         try:
             graph = onnx.load(path).graph
@@ -46,7 +46,8 @@ class CenterFace(NetworkSpec, DetectorSpec):
                 f"{path.name}: not an ONNX file ({error}); {self.name} takes {self.weights.origin}"
             ) from None
         tensors = {t.name: t for t in graph.initializer}
-        slots = list(network.parameter_slots())
+        published = CenterFaceNetwork()
+        slots = list(published.parameter_slots())
         nodes = [node for node in graph.node if any(name in tensors for name in node.input)]
         if len(nodes) != len(slots):
             raise BadWeights(f"{path.name}: {len(nodes)} layers with weights where {self.name} has {len(slots)}")
@@ -59,11 +60,12 @@ class CenterFace(NetworkSpec, DetectorSpec):
             with torch.no_grad():
                 for tensor, array in zip(slot, found, strict=True):
                     tensor.copy_(torch.from_numpy(array.copy()))
+        network.load_state_dict(published.folded().state_dict())
 
     def decode(self, outputs: Outputs, conf: Sequence[float]) -> list[Detections]:
         """Every cell above `conf` is a face: centre from the cell and its offset, size by exp, points in its box."""
         maps = [outputs[name] for name in self.outputs]
-        return [decode(*(m[i] for m in maps), size=self.size, conf=threshold) for i, threshold in enumerate(conf)]
+        return [decode(*(m[i] for m in maps), conf=threshold) for i, threshold in enumerate(conf)]
 
     def head(self) -> nn.Module:
         """The same decode in PyTorch."""
@@ -88,6 +90,7 @@ SPECS = (
         ),
         outputs=("heatmap", "scale", "offset", "landmarks"),
         size=(320, 320),
+        stride=16,  # not 32, so that 4:3 is 320x240: its coarsest map is rounded up
         conf=0.5,
         iou=0.3,
     ),

@@ -133,7 +133,8 @@ class Features(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Float32 [n, channels + 1, h, w], values 0 to 255, sides multiples of 32 → p2 to p5, logits, deltas.
 
-        p2 to p5 are [n, 256, h / 4 … h / 32, …]; logits [n, 3, …] and deltas [n, 12, …] of each level follow.
+        p2 to p5 are [n, h / 4 … h / 32, …, 256], channels last, as regions are cut from them; logits [n, 3, …] and
+        deltas [n, 12, …] of each level follow.
         """
         inside = x[:, -1:]
         x = self.stem((x[:, self.order] - self.mean) / self.std * inside)
@@ -147,7 +148,8 @@ class Features(nn.Module):
         pyramid = [output(top) for output, top in zip(self.output, reversed(tops), strict=True)]
         searched = [*pyramid, max_pool2d(pyramid[-1], 1, 2)][: self.levels]
         hidden = [relu(self.rpn(each)) for each in searched]
-        return (*pyramid, *map(self.logits, hidden), *map(self.deltas, hidden))
+        cells = [each.permute(0, 2, 3, 1).contiguous() for each in pyramid]
+        return (*cells, *map(self.logits, hidden), *map(self.deltas, hidden))
 
 
 class BoxHead(nn.Module):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PYRAMID_LEVELS = 4
 BOX_WEIGHTS = (10.0, 5.0)
 """What the box head's deltas of centres and of sides are divided by."""
-BOXES_AT_ONCE, MASKS_AT_ONCE = 250, 64
+BOXES_AT_ONCE, MASKS_AT_ONCE = 250, 25
 """Regions that go through a head together: a thousand take fifty megabytes, and as much again in each layer's copy."""
 
 

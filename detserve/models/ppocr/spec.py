@@ -15,6 +15,9 @@ from detserve.models.spec import HALF_RANGE, OnnxSpec, Outputs, ReaderSpec, Text
 from detserve.text import ctc
 from detserve.text.ctc import Line
 
+STEPS = 40
+"""A line's input has at most so many steps of width; a wider one has steps twice as wide."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DB(OnnxSpec, TextSpec):
@@ -92,10 +95,14 @@ class PPReader(OnnxSpec, ReaderSpec):
     def width(self, aspect: float) -> int:
         """The width of a line at the input's height and of `end` columns of fill, a multiple of the stride.
 
-        The network was trained on lines with fill behind them; without it the last characters get lost.
+        The network was trained on lines with fill behind them; without it the last characters get lost. It is planned
+        anew for each width, so there are few, see STEPS.
         """
-        width = -(-(int(np.ceil(self.size[1] * aspect)) + self.end) // self.stride) * self.stride
-        return min(width, self.size[0])
+        filled = int(np.ceil(self.size[1] * aspect)) + self.end
+        step = self.stride
+        while filled > STEPS * step:
+            step *= 2
+        return min(-(-filled // step) * step, self.size[0])
 
     def accepts(self, width: int, height: int) -> bool:
         """Whether the network accepts an input of that size, in pixels."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from detserve.core.detections import Detections
 from detserve.errors import BadSpec, BadWeights
-from detserve.models.spec import DetectorSpec, NetworkSpec, Outputs, Weights
+from detserve.models.rectangles import RectangularSpec
+from detserve.models.spec import NetworkSpec, Outputs, Weights
 from detserve.models.yolov5face.decode import decode
 from detserve.models.yolov5face.layout import ANCHORS, STRIDES
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Yolov5Face(NetworkSpec, DetectorSpec):
+class Yolov5Face(NetworkSpec, RectangularSpec):
     """One network of the family and its decode.
 
     blocks, width, depth: which network it is, see `Yolov5FaceNetwork`. anchors: width, height in pixels of the three

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from detserve.errors import BadWeights
 from detserve.models.checkpoints import load_strictly, read_state_dict
 from detserve.models.craft.network import CraftNetwork, CraftRefined, RefineNetwork
+from tests.harness import networks
 
 OUTPUTS = ["text", "link"]
 TOLERANCE = 1e-4
@@ -43,9 +43,7 @@ def picture(n: int, h: int, w: int) -> Tensor:
 @pytest.mark.parametrize("part", ["craft", "refine"])
 def test_state_dicts_have_the_published_keys(network: CraftRefined, meta: dict[str, Any], part: str) -> None:
     module = network.get_submodule(part)
-    state = module.state_dict()
-    found = [[key, list(tensor.shape), str(tensor.dtype).removeprefix("torch.")] for key, tensor in state.items()]
-    assert found == meta["keys"][part]
+    assert networks.keys(module) == meta["keys"][part]
     assert sum(p.numel() for p in module.parameters()) == meta["parameters"][part]
 
 
@@ -67,9 +65,7 @@ def test_maps_are_those_of_the_reference(shared: Path, network: CraftRefined) ->
 @pytest.mark.parametrize("refined", [False, True])
 def test_a_trace_keeps_batch_and_size_free(network: CraftRefined, refined: bool) -> None:
     module = network if refined else network.craft
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit itself; tracer warnings stay errors
-        traced = torch.jit.trace(module, picture(1, 32, 64))
+    traced = networks.trace(module, picture(1, 32, 64))
     x = picture(2, 64, 32)
     for found, wanted in zip(traced(x), module(x), strict=True):
         assert found.shape == (2, 1, 32, 16)
@@ -78,50 +74,23 @@ def test_a_trace_keeps_batch_and_size_free(network: CraftRefined, refined: bool)
 
 @pytest.mark.parametrize("refined", [False, True])
 def test_onnx_export_keeps_batch_and_size_free(network: CraftRefined, refined: bool, tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
-    runtime = pytest.importorskip("onnxruntime")
     module = network if refined else network.craft
-    file = tmp_path / "network.onnx"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            module,
-            (picture(1, 32, 64),),
-            file,
-            input_names=["x"],
-            output_names=OUTPUTS,
-            dynamic_axes={key: {0: "n", 2: f"{key}_h", 3: f"{key}_w"} for key in ("x", *OUTPUTS)},
-            dynamo=False,
-            opset_version=17,
-        )
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    file.unlink()  # large, and pytest would keep it
+    free = {key: {0: "n", 2: f"{key}_h", 3: f"{key}_w"} for key in ("x", *OUTPUTS)}
+    run = networks.onnx_of(module, picture(1, 32, 64), free, tmp_path / "network.onnx")
     for x in (picture(2, 64, 32), picture(1, 32, 96)):
-        for found, wanted in zip(session.run(OUTPUTS, {"x": x.numpy()}), module(x), strict=True):
+        for found, wanted in zip(run(x), module(x), strict=True):
             np.testing.assert_allclose(found, wanted.numpy(), rtol=0, atol=TOLERANCE)
-
-
-def numbered(module: nn.Module) -> dict[str, Tensor]:
-    """A state dict in which each tensor repeats one number of its own, so that the file of it is small."""
-    state = module.state_dict().items()
-    return {key: torch.tensor(i, dtype=tensor.dtype).expand(tensor.shape) for i, (key, tensor) in enumerate(state)}
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("kind", [CraftNetwork, RefineNetwork])
 def test_checkpoints_load_with_and_without_prefix(kind: type[nn.Module], prefix: str, tmp_path: Path) -> None:
-    module, path = kind(), tmp_path / "weights.pth"
-    wanted = numbered(module)
-    torch.save({prefix + key: tensor for key, tensor in wanted.items()}, path)
-    load_strictly(module, read_state_dict(path), path)
-    assert all(torch.equal(tensor, wanted[key]) for key, tensor in module.state_dict().items())
+    networks.check_checkpoint(kind(), prefix, tmp_path / "weights.pth")
 
 
 def test_the_refiner_in_place_of_craft_is_told_by_its_keys(tmp_path: Path) -> None:
     path = tmp_path / "refiner.pth"
-    torch.save(numbered(RefineNetwork()), path)
+    torch.save(networks.numbered(RefineNetwork()), path)
     with pytest.raises(BadWeights) as caught:
         load_strictly(CraftNetwork(), read_state_dict(path), path)
     assert str(caught.value) == (

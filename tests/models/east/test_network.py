@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from detserve.errors import BadWeights
 from detserve.models.checkpoints import load_strictly, read_state_dict
 from detserve.models.east.network import EastNetwork
 from detserve.models.vgg import vgg16_bn
+from tests.harness import networks
 
 OUTPUTS = ["score", "geometry"]
 TOLERANCES = (2e-5, 0.02)
@@ -42,9 +42,7 @@ def picture(n: int, h: int, w: int) -> Tensor:
 
 
 def test_state_dict_has_the_published_keys(network: EastNetwork, meta: dict[str, Any]) -> None:
-    state = network.state_dict()
-    found = [[key, list(tensor.shape), str(tensor.dtype).removeprefix("torch.")] for key, tensor in state.items()]
-    assert found == meta["keys"]
+    assert networks.keys(network) == meta["keys"]
     assert sum(p.numel() for p in network.parameters()) == meta["parameters"]
 
 
@@ -56,9 +54,7 @@ def test_maps_are_those_of_the_reference(shared: Path, network: EastNetwork) -> 
 
 
 def test_a_trace_keeps_batch_and_size_free(network: EastNetwork) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit itself; tracer warnings stay errors
-        traced = torch.jit.trace(network, picture(1, 32, 64))
+    traced = networks.trace(network, picture(1, 32, 64))
     x = picture(2, 64, 32)
     for found, wanted, tolerance in zip(traced(x), network(x), TOLERANCES, strict=True):
         assert found.shape[0] == 2 and found.shape[2:] == (16, 8)
@@ -66,40 +62,16 @@ def test_a_trace_keeps_batch_and_size_free(network: EastNetwork) -> None:
 
 
 def test_onnx_export_keeps_batch_and_size_free(network: EastNetwork, tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
-    runtime = pytest.importorskip("onnxruntime")
-    file = tmp_path / "network.onnx"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            network,
-            (picture(1, 32, 64),),
-            file,
-            input_names=["x"],
-            output_names=OUTPUTS,
-            dynamic_axes={key: {0: "n", 2: f"{key}_h", 3: f"{key}_w"} for key in ("x", *OUTPUTS)},
-            dynamo=False,
-            opset_version=17,
-        )
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    file.unlink()  # large, and pytest would keep it
+    free = {key: {0: "n", 2: f"{key}_h", 3: f"{key}_w"} for key in ("x", *OUTPUTS)}
+    run = networks.onnx_of(network, picture(1, 32, 64), free, tmp_path / "network.onnx")
     for x in (picture(2, 64, 32), picture(1, 32, 96)):
-        outputs = session.run(OUTPUTS, {"x": x.numpy()})
-        for found, wanted, tolerance in zip(outputs, network(x), TOLERANCES, strict=True):
+        for found, wanted, tolerance in zip(run(x), network(x), TOLERANCES, strict=True):
             np.testing.assert_allclose(found, wanted.numpy(), rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_checkpoints_load_with_and_without_prefix(prefix: str, tmp_path: Path) -> None:
-    fresh, path = EastNetwork(), tmp_path / "weights.pth"
-    state = fresh.state_dict().items()
-    # Each tensor repeats one number of its own, so that the file is small.
-    wanted = {key: torch.tensor(i, dtype=tensor.dtype).expand(tensor.shape) for i, (key, tensor) in enumerate(state)}
-    torch.save({prefix + key: tensor for key, tensor in wanted.items()}, path)
-    load_strictly(fresh, read_state_dict(path), path)
-    assert all(torch.equal(tensor, wanted[key]) for key, tensor in fresh.state_dict().items())
+    networks.check_checkpoint(EastNetwork(), prefix, tmp_path / "weights.pth")
 
 
 def test_the_weights_of_a_bare_vgg_are_told_by_their_keys(tmp_path: Path) -> None:

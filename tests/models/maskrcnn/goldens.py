@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -68,6 +68,12 @@ class Golden:
 
         run = {**{name: watched(name, network, seen) for name, network in self.networks.items()}, "features": features}
         return placed.invert_detections(self.spec.detect(run, canvas, wish)), canvas
+
+
+def planar(outputs: Sequence[Tensor]) -> list[np.ndarray]:
+    """The outputs of the features, their maps with channels first, as the reference has them."""
+    maps, rest = outputs[:PYRAMID_LEVELS], outputs[PYRAMID_LEVELS:]
+    return [*(each.permute(0, 3, 1, 2).numpy() for each in maps), *(each.numpy() for each in rest)]
 
 
 def watched(name: str, network: Any, seen: dict[str, Any] | None) -> Callable[[Tensor], Any]:

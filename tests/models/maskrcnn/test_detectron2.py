@@ -18,7 +18,7 @@ from detserve.models.maskrcnn.names import wanted
 from detserve.models.maskrcnn.placing import depth_plane, letterbox
 from detserve.models.maskrcnn.regions import cut, levels
 from detserve.models.parts import Wish
-from tests.models.maskrcnn.goldens import ALL, DEFAULT, Golden, load
+from tests.models.maskrcnn.goldens import ALL, DEFAULT, Golden, load, planar
 from tests.models.maskrcnn.test_torchvision import BOXES, LOGITS, MAPS, MASKS, PROPOSALS, ROI, SCORES, near
 
 AREA = 3
@@ -63,7 +63,7 @@ def test_maps_proposals_and_heads_are_those_of_the_reference(golden: Golden) -> 
     seen: dict[str, Any] = {}
     want = golden.arrays
     detections, _ = golden.answer(planes(golden, "input"), ALL, seen)
-    outputs = [each.numpy() for each in seen["features"][1]]
+    outputs = planar(seen["features"][1])
     for i, step in enumerate([4, 2, 1, 1]):
         near(outputs[i][:, ::8, ::step, ::step], want[f"fpn_p{i + 2}"], MAPS)
     near(outputs[3][:, ::8, ::2, ::2], want["fpn_p6"], MAPS)
@@ -133,7 +133,7 @@ def test_the_served_configuration_of_four_levels(shared: Path, fill: Callable[..
     assert len(seen["boxes"][0]) == case["proposals"]
     checked(detections, entered, "four_level_", (320, 240))
     maps = seen["features"][1][:4]
-    near(maps[1][:, ::32, ::4, ::4], golden.arrays["four_level_fpn_p3_sub"], MAPS)
+    near(planar(maps)[1][:, ::32, ::4, ::4], golden.arrays["four_level_fpn_p3_sub"], MAPS)
     boxes = torch.from_numpy(golden.arrays["ops_boxes"])
     assert levels(boxes, DETECTRON2).tolist() == (golden.arrays["ops_levels"] - 2).tolist()
     near(cut(maps, boxes, 7, DETECTRON2)[..., ::32].permute(0, 3, 1, 2), golden.arrays["ops_roi_features_sub"], ROI)
@@ -153,7 +153,7 @@ def test_the_served_configuration_of_two_stems(shared: Path, fill: Callable[...,
     seen: dict[str, Any] = {}
     detections, canvas = entered.answer(whole, Wish(conf=0.8, iou=0.5, most=100), seen)
     assert zlib.crc32(np.ascontiguousarray(resized(canvas, case["resized"])).tobytes()) == case["resized_crc32"]
-    near(seen["features"][1][1][:, ::32, ::4, ::4], golden.arrays["two_branch_fpn_p3_sub"], MAPS)
+    near(planar(seen["features"][1])[1][:, ::32, ::4, ::4], golden.arrays["two_branch_fpn_p3_sub"], MAPS)
     checked(detections, entered, "two_branch_", (336, 240))
     bits = np.unpackbits(golden.arrays["two_branch_masks_0_1_bits"]).reshape(2, 240, 336).astype(bool)
     for i, wanted_bits in enumerate(bits):

@@ -40,7 +40,7 @@ def test_regions_are_those_of_the_reference(
 ) -> None:
     maps, rois = torch.from_numpy(operations["feat"]), torch.from_numpy(operations["rois"])
     for (number, *corners), wanted in zip(rois.tolist(), operations[key], strict=True):
-        (found,) = regions.roi_align(maps[int(number)], torch.tensor([corners]), side, 1 / 8, rules)
+        (found,) = regions.roi_align(maps[int(number)].permute(1, 2, 0), torch.tensor([corners]), side, 1 / 8, rules)
         assert np.abs(found.permute(2, 0, 1).numpy() - wanted).max() < 1e-5
 
 
@@ -88,7 +88,8 @@ def plain_align(feature: np.ndarray, box: np.ndarray, side: int, scale: float, r
 def test_a_region_is_the_mean_of_its_samples(box: tuple[float, ...], rules: Convention) -> None:
     feature = np.random.default_rng(0).normal(size=(3, 9, 12)).astype(np.float32)
     corners = np.array([box[0], box[1], box[0] + box[2], box[1] + box[3]], np.float32)
-    (found,) = regions.roi_align(torch.from_numpy(feature), torch.from_numpy(corners)[None], 7, 1 / 8, rules)
+    cells = torch.from_numpy(feature).permute(1, 2, 0)
+    (found,) = regions.roi_align(cells, torch.from_numpy(corners)[None], 7, 1 / 8, rules)
     wanted = plain_align(feature.astype(np.float64), corners.astype(np.float64), 7, 1 / 8, rules)
     # Where a sample lies within rounding of the border it may count or not.
     off = np.abs(found.numpy() - wanted).max(axis=2)

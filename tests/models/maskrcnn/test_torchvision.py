@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 from detserve.core.letterbox import Letterbox
 from detserve.core.masks import Masks
 from detserve.models.maskrcnn.names import wanted
-from tests.models.maskrcnn.goldens import ALL, DEFAULT, Golden, load
+from tests.models.maskrcnn.goldens import ALL, DEFAULT, Golden, load, planar
 
 MAPS, PROPOSALS, LOGITS, ROI = 1e-4, 5e-3, 5e-4, 2e-4
 BOXES, SCORES, MASKS, PASTED = 0.01, 1e-4, 1e-3, 1e-4
@@ -44,7 +44,7 @@ def test_maps_proposals_and_heads_are_those_of_the_reference(golden: Golden) -> 
     seen: dict[str, Any] = {}
     want = golden.arrays
     found = golden.found(values(golden), ALL, golden.spec.letterbox((224, 160)), seen)
-    outputs = [each.numpy() for each in seen["features"][1]]
+    outputs = planar(seen["features"][1])
     steps = [4, 2, 1, 1]
     for i, step in enumerate(steps):
         near(outputs[i][:, ::8, ::step, ::step], want[f"fpn_{i}"], MAPS)

@@ -1,14 +1,19 @@
 """The scale at which text is looked for."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from detserve import models
 from detserve.errors import BadSpec
+from detserve.models.ppocr import PPReader
 from detserve.models.spec import TextSpec
 
 SPEC = models.find("ppocrv6-small-det")
+READER = models.find("ppocrv6-small-rec")
+assert isinstance(READER, PPReader)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +43,20 @@ def test_every_input_is_one_that_is_accepted(width: int, height: int, side: int)
     plain = spec.override(shrink_to=0)
     assert max(letterbox.inner) >= max(plain.letterbox((width, height)).inner)
     assert max(plain.letterbox((width, height)).canvas) <= side
+
+
+@given(st.floats(0.01, 200))
+def test_lines_have_few_widths_and_little_fill(aspect: float) -> None:
+    filled = math.ceil(READER.size[1] * aspect) + READER.end
+    width = READER.width(aspect)
+    assert READER.accepts(width, READER.size[1])
+    if width < READER.size[0]:
+        assert filled <= width < filled + max(READER.stride, 0.06 * filled)
+    assert READER.width(aspect * 1.5) >= width
+
+
+def test_all_lines_together_have_few_widths() -> None:
+    assert len({READER.width(columns / READER.size[1]) for columns in range(1, 4000)}) == 79
 
 
 def test_a_margin_leaves_something_of_a_quad() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from detserve.errors import BadWeights
 from detserve.models.checkpoints import load_strictly, read_state_dict
 from detserve.models.resnet_ctc.network import ResNetCTC
+from tests.harness import networks
 
 TOLERANCE = 2e-4
 
@@ -39,9 +39,7 @@ def words(n: int, w: int = 100) -> Tensor:
 
 
 def test_state_dict_has_the_published_keys(network: ResNetCTC, meta: dict[str, Any]) -> None:
-    state = network.state_dict()
-    found = [[key, list(tensor.shape), str(tensor.dtype).removeprefix("torch.")] for key, tensor in state.items()]
-    assert found == meta["keys"]
+    assert networks.keys(network) == meta["keys"]
     assert sum(p.numel() for p in network.parameters()) == meta["parameters"]
 
 
@@ -51,58 +49,30 @@ def test_logits_are_those_of_the_reference(shared: Path, network: ResNetCTC) -> 
 
 
 def test_a_trace_keeps_batch_and_width_free(network: ResNetCTC) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit itself; tracer warnings stay errors
-        traced = torch.jit.trace(network, words(1))
+    traced = networks.trace(network, words(1))
     x = words(3, 38)
     assert traced(x).shape == (3, 10, 37)
     torch.testing.assert_close(traced(x), network(x), rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_onnx_export_keeps_batch_and_width_free(network: ResNetCTC, tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
-    runtime = pytest.importorskip("onnxruntime")
-    file = tmp_path / "network.onnx"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            network,
-            (words(1),),
-            file,
-            input_names=["x"],
-            output_names=["logits"],
-            dynamic_axes={"x": {0: "n", 3: "w"}, "logits": {0: "n", 1: "steps"}},
-            dynamo=False,
-            opset_version=17,
-        )
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    file.unlink()  # large, and pytest would keep it
+    free = {"x": {0: "n", 3: "w"}, "logits": {0: "n", 1: "steps"}}
+    run = networks.onnx_of(network, words(1), free, tmp_path / "network.onnx")
     for x in (words(3), words(2, 64)):
-        (found,) = session.run(["logits"], {"x": x.numpy()})
+        (found,) = run(x)
         np.testing.assert_allclose(found, network(x).numpy(), rtol=0, atol=TOLERANCE)
-
-
-def numbered(network: ResNetCTC) -> dict[str, Tensor]:
-    """A state dict in which each tensor repeats one number of its own, so that the file of it is small."""
-    state = network.state_dict().items()
-    return {key: torch.tensor(i, dtype=tensor.dtype).expand(tensor.shape) for i, (key, tensor) in enumerate(state)}
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_checkpoints_load_with_and_without_prefix(prefix: str, tmp_path: Path) -> None:
-    fresh, path = ResNetCTC(), tmp_path / "weights.pth"
-    wanted = numbered(fresh)
-    torch.save({prefix + key: tensor for key, tensor in wanted.items()}, path)
-    load_strictly(fresh, read_state_dict(path), path)
-    assert all(torch.equal(tensor, wanted[key]) for key, tensor in fresh.state_dict().items())
+    networks.check_checkpoint(ResNetCTC(), prefix, tmp_path / "weights.pth")
 
 
 def test_weights_of_another_alphabet_with_a_rectifier_are_told_by_their_keys(tmp_path: Path) -> None:
     fresh, path = ResNetCTC(), tmp_path / "weights.pth"
     other = {"Prediction.weight": (95, 512), "Prediction.bias": (95,), "Transformation.conv.weight": (64, 1, 3, 3)}
-    state = numbered(fresh) | {key: torch.zeros(shape) for key, shape in other.items()}
+    state = networks.numbered(fresh) | {key: torch.zeros(shape) for key, shape in other.items()}
     torch.save({f"module.{key}": tensor for key, tensor in state.items()}, path)
     with pytest.raises(BadWeights) as caught:
         load_strictly(fresh, read_state_dict(path), path)

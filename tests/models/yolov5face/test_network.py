@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch.nn.functional import max_pool2d
 
 from detserve.models.yolov5face.network import SPP, Shuffle
 from detserve.models.yolov5face.spec import SPECS
+from tests.harness import networks
 
 BY_NAME = {spec.name: spec for spec in SPECS}
 GOLDEN = {"n05": "yolov5n-0.5-face", "n": "yolov5n-face", "s": "yolov5s-face", "m": "yolov5m-face"}
@@ -33,9 +33,7 @@ def golden(shared: Path, file: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("file", GOLDEN)
 def test_state_dict_has_the_published_keys(shared: Path, file: str) -> None:
-    state = architecture(GOLDEN[file]).state_dict()
-    found = [[key, list(tensor.shape), str(tensor.dtype).removeprefix("torch.")] for key, tensor in state.items()]
-    assert found == golden(shared, file)["keys"]
+    assert networks.keys(architecture(GOLDEN[file])) == golden(shared, file)["keys"]
 
 
 @pytest.mark.parametrize("file", GOLDEN)
@@ -68,9 +66,7 @@ def test_the_largest_has_the_published_number_of_parameters() -> None:
 @pytest.mark.parametrize("name", ["yolov5n-0.5-face", "yolov5s-face"])
 def test_a_trace_keeps_batch_and_size_free(name: str) -> None:
     network = architecture(name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit itself; tracer warnings stay errors
-        traced = torch.jit.trace(network, torch.rand(2, 3, 64, 96))
+    traced = networks.trace(network, torch.rand(2, 3, 64, 96))
     x = torch.rand(3, 3, 128, 32)
     for found, wanted in zip(traced(x), network(x), strict=True):
         assert found.shape[0] == 3
@@ -79,28 +75,12 @@ def test_a_trace_keeps_batch_and_size_free(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["yolov5n-0.5-face", "yolov5s-face"])
 def test_onnx_export_keeps_the_batch_free(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
-    runtime = pytest.importorskip("onnxruntime")
     network = architecture(name)
-    file = tmp_path / "network.onnx"
-    names = ["a", "b", "c"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            network,
-            (torch.rand(1, 3, 64, 96),),
-            file,
-            input_names=["x"],
-            output_names=names,
-            dynamic_axes={key: {0: "n"} for key in ("x", *names)},
-            dynamo=False,
-        )
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    free = {key: {0: "n"} for key in ("x", "a", "b", "c")}
+    run = networks.onnx_of(network, torch.rand(1, 3, 64, 96), free, tmp_path / "network.onnx")
     for batch in (1, 3):
         x = torch.rand(batch, 3, 64, 96)
-        for found, wanted in zip(session.run(names, {"x": x.numpy()}), network(x), strict=True):
+        for found, wanted in zip(run(x), network(x), strict=True):
             np.testing.assert_allclose(found, wanted.numpy(), rtol=0, atol=1e-5)
 
 
