@@ -70,7 +70,7 @@ def bits_of(data: bytes | bytearray, picture: ImageFile) -> int:
     return data[24] if picture.format == "PNG" else 8
 
 
-def read(picture: ImageFile, bits: int) -> Pixels:
+def read(picture: PIL.Image.Image, bits: int) -> Pixels:
     """Decode a picture in any of Pillow's modes → uint8 [h, w, 3] RGB; what is transparent shows white.
 
     bits: of a stored sample, see `bits_of`. Raises UnsupportedFormat for float, signed and 32-bit samples.
@@ -95,7 +95,7 @@ def read(picture: ImageFile, bits: int) -> Pixels:
     return rgb
 
 
-def _read_grey16(picture: ImageFile, bits: int, key: int | None) -> Pixels:
+def _read_grey16(picture: PIL.Image.Image, bits: int, key: int | None) -> Pixels:
     samples = np.array(picture)
     grey = (samples >> (bits - 8)).astype(np.uint8)
     if (

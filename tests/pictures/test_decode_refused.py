@@ -157,7 +157,7 @@ def test_a_second_header_does_not_pass_the_limit() -> None:
 
 
 def test_pixels_of_another_size_than_the_header_says_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cv2.imdecode", lambda *_: np.zeros((32, 47, 3), np.uint8))
+    monkeypatch.setattr("simplejpeg.decode_jpeg", lambda *_, **__: np.zeros((32, 47, 3), np.uint8))
     assert "do not fit" in refused(WHOLE["JPEG"], BadPicture)
 
 
