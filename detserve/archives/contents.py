@@ -15,15 +15,18 @@ MODULES = ("__init__.py", "errors.py", "options.py", "spec.py", "detections.py")
 
 
 HANDLER = "picture_handler.py"
-"""What TorchServe finds in an archive as its handler. In a checkout handlers/ lies beside the package, else inside."""
+"""What TorchServe finds in an archive as its handler."""
+STARTUP = "sitecustomize.py"
+"""What a worker's Python runs first. In a checkout the folder of both lies beside the package, else inside."""
 
 
 def files() -> dict[str, Path]:
     """Name in the archive → file: "detserve/core/letterbox.py" and so on, in the order of their names."""
     modules = [PACKAGE / name for name in MODULES]
     modules += [path for room in ROOMS for path in (PACKAGE / room).rglob("*.py")]
-    handler = next(path for top in (PACKAGE.parent, PACKAGE) if (path := top / "handlers" / HANDLER).is_file())
-    return {path.relative_to(PACKAGE.parent).as_posix(): path for path in sorted(modules)} | {HANDLER: handler}
+    handlers = next(folder for top in (PACKAGE.parent, PACKAGE) if (folder := top / "handlers").is_dir())
+    outside = {name: handlers / name for name in (HANDLER, STARTUP)}
+    return {path.relative_to(PACKAGE.parent).as_posix(): path for path in sorted(modules)} | outside
 
 
 if __name__ == "__main__":

@@ -97,15 +97,16 @@ def batch_sizes(most: int) -> list[int]:
 
 
 def apply(letterbox: Letterbox, rgb: Tensor, out: Tensor, fill: int) -> None:
-    """`Letterbox.apply` on tensors: uint8 [h, w, 3] onto uint8 [H, W, 3], bilinear, the same within one grey level."""
+    """`Letterbox.apply` on tensors: uint8 [h, w, 3] onto uint8 [H, W, 3], the same within one grey level."""
     width, height = letterbox.inner
     out.fill_(fill)
     inside = out[letterbox.top : letterbox.top + height, letterbox.left : letterbox.left + width]
     if rgb.shape == inside.shape:
         inside.copy_(rgb)
     else:
-        scaled = interpolate(rgb.permute(2, 0, 1)[None].float(), (height, width), mode="bilinear")
-        inside.copy_(scaled[0].permute(1, 2, 0).round())
+        how = "bicubic" if letterbox.reduced(rgb.shape) else "bilinear"
+        scaled = interpolate(rgb.permute(2, 0, 1)[None].float(), (height, width), mode=how)
+        inside.copy_(scaled[0].permute(1, 2, 0).round().clamp(0, 255))
 
 
 class _Step:

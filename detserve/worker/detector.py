@@ -36,13 +36,16 @@ class Detector(Protocol[Canvases, Raw]):
         """The model."""
 
     def canvases(self, n: int, size: tuple[int, int]) -> Canvases:
-        """Room for n letterboxed pictures of that (width, height) in pixels; parts of it are canvases as well."""
+        """Room for n letterboxed pictures of that (width, height) in pixels; parts of it are canvases as well.
+
+        It may be the room of the call before, so one batch is done with before the next asks for room.
+        """
 
     def draw(self, rgb: Pixels, letterbox: Letterbox, canvas: Canvases) -> None:
         """Letterbox a picture, uint8 [h, w, 3], onto one of the canvases."""
 
     def infer(self, canvases: Canvases, options: Sequence[Options]) -> Raw:
-        """Run the engine on n canvases, with the options of each → what `found` takes."""
+        """Run the engine on n canvases, with the options of each → what `found` takes, before the next call."""
 
     def found(self, raw: Raw, options: Sequence[Options]) -> list[Detections]:
         """The detections of each picture after NMS, in pixels of its canvas, best first."""
@@ -56,18 +59,25 @@ class HostDetector:
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.spec = engine, detector_spec(engine)
+        self._room = np.empty((0, 0, 0, 3), np.uint8)
 
     def canvases(self, n: int, size: tuple[int, int]) -> Pixels:
-        """Room for n pictures of that (width, height)."""
-        return np.empty((n, size[1], size[0], 3), np.uint8)
+        """Room for n pictures of that (width, height): the same as last time where that was as large.
+
+        So a runtime that was told where its input lies need not be told again.
+        """
+        shape = (n, size[1], size[0], 3)
+        if self._room.shape != shape:
+            self._room = np.empty(shape, np.uint8)
+        return self._room
 
     def draw(self, rgb: Pixels, letterbox: Letterbox, canvas: Pixels) -> None:
         """Letterbox a picture onto its canvas."""
         letterbox.apply(rgb, canvas, self.spec.fill)
 
     def infer(self, canvases: Pixels, options: Sequence[Options]) -> Outputs:
-        """The raw outputs of the network."""
-        return self.engine(canvases)
+        """The raw outputs of the network, until the next call."""
+        return self.engine(canvases, lend=True)
 
     def found(self, raw: Outputs, options: Sequence[Options]) -> list[Detections]:
         """Decode and suppress."""
@@ -75,5 +85,5 @@ class HostDetector:
         return [c[nms(c.boxes, c.scores, o.iou_threshold)] for c, o in zip(candidates, options, strict=True)]
 
     def maps(self, canvases: Pixels, raw: Outputs) -> dict[str, Floats]:
-        """The score maps."""
-        return self.spec.maps(raw)
+        """The score maps, which outlive the next call."""
+        return {name: scores.copy() for name, scores in self.spec.maps(raw).items()}

@@ -95,6 +95,14 @@ class SplitByTorchServe(Envelope):
         return [dumps(content).decode() for content in contents] if self.strings else list(contents)
 
 
+class Strings(Envelope):
+    """The strings of a tensor, answered by as many: for a server that speaks v2 itself and hands over its data."""
+
+    def answer(self, contents: Sequence[Any], model: str, version: str) -> list[bytes]:
+        """JSON for each picture."""
+        return [dumps(content) for content in contents]
+
+
 def of_row(row: Mapping[str, Any]) -> Envelope:
     """A request as TorchServe hands it over: the body under "body" or "data", multipart fields under their names."""
     body = next((row[name] for name in ROW_FIELDS if name in row), None)
@@ -141,6 +149,31 @@ def of_split_rows(rows: Sequence[Any], v2: bool) -> SplitByTorchServe:
         return SplitByTorchServe([_too_many(len(rows))] * len(rows), v2)
     pictures = [_picture(row.get("data"), _parameters(row)) if v2 else _instance(row) for row in rows]
     return SplitByTorchServe(pictures, v2)
+
+
+def of_strings(
+    pictures: Sequence[bytes], parameters: Mapping[str, Any], depths: Sequence[bytes] | None = None
+) -> Strings:
+    """The pictures of a tensor of v2, and of one with their depth maps: bytes as they are, or in base64 as in JSON.
+
+    parameters: of the request, options among them.
+    """
+    fields = {name: value for name, value in parameters.items() if name != DEPTH}
+    found = [_string(data, fields) for data in pictures]
+    if depths is not None:
+        try:
+            found = _beside(found, [_string(data, {}) for data in depths])
+        except BadRequest as error:
+            found = [error.without_traceback()] * len(found)
+    return Strings(found)
+
+
+def _string(data: bytes, fields: Mapping[str, Any]) -> EncodedPicture | RequestError:
+    # No picture is printable text up to there: each format has a size in binary near its beginning.
+    text = data[:64]
+    if text.isascii() and text.decode().replace("\r", "").replace("\n", "").isprintable():
+        return _picture(data.decode("ascii", "replace"), fields)
+    return data, fields
 
 
 def _load(body: bytes | bytearray) -> Mapping[str, Any]:
@@ -206,11 +239,12 @@ def _parameters(holder: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _picture(encoded: Any, fields: Mapping[str, Any]) -> EncodedPicture | RequestError:
-    if isinstance(encoded, Mapping):  # {"image": {"b64": "…"}}
-        encoded = encoded.get("b64")
+    encoded, depth = (
+        each.get("b64") if isinstance(each, Mapping) else each  # {"image": {"b64": "…"}}
+        for each in (encoded, fields.get(DEPTH, ""))
+    )
     if not isinstance(encoded, str):
         return BadPicture("no picture here: give its bytes in base64 as 'data'")
-    depth = fields.get(DEPTH, "")
     if not isinstance(depth, str):
         return BadPicture("no depth map here: give its bytes in base64 as 'depth'")
     try:

@@ -12,6 +12,7 @@ from detserve.engines.base import Device, Engine, detector_spec
 from detserve.engines.parts import PartedEngines
 from detserve.engines.torch_device import TorchEngine
 from detserve.models.parts import PartedSpec
+from detserve.models.rectangles import on_device
 from detserve.worker.detector import Detector, HostDetector
 from detserve.worker.parted_detector import PartedDetector
 from detserve.worker.pipeline import JpegsOnGpu, Pipeline
@@ -19,10 +20,14 @@ from detserve.worker.reader import Reader
 
 
 def load_pipeline(recipe: Recipe, folder: Path, device: Device) -> Pipeline[Any, Any]:
-    """The pipeline of the archive that was unpacked into that folder.
+    """The pipeline of the archive that was unpacked into that folder. OpenCV gets as many threads as its engines.
 
     Raises BackendMissing when this machine cannot run its engines, BadSpec when the settings do not fit the models.
     """
+    import cv2
+
+    # It would take a thread for each core, which wait for each other by spinning: 0.75 ms of a second core a picture.
+    cv2.setNumThreads(device.threads)
     if isinstance(spec := recipe.detect.spec(), PartedSpec):
         import pycocotools  # type: ignore[import-untyped]  # noqa: F401  the answer's masks: missed now, not later
 
@@ -49,7 +54,9 @@ def _jpegs_before(detector: Any) -> JpegsOnGpu | None:
 
 def load_engine(packed: PackedModel, folder: Path, device: Device) -> Engine:
     """The engine of one model, from its folder."""
-    return engines.find(packed.backend)(folder, packed.spec(), packed.plan, device)
+    adapter = engines.find(packed.backend)
+    spec = on_device(packed.spec(), adapter.for_gpus and device.gpu is not None)
+    return adapter(folder, spec, packed.plan, device)
 
 
 def detector_on(engine: Engine) -> Detector[Any, Any]:

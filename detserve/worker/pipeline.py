@@ -113,7 +113,7 @@ class Pipeline(Generic[Canvases, Raw]):
         """
         # Without threads each is decoded when its turn comes.
         decoded = self.ahead(self._decode, items) if self.ahead else map(self._decode, items)
-        if not self.spec.dynamic:
+        if self.spec.one_size:
             return self._run(items, decoded)
         return [result for item in items for result in self._run([item], decoded)]
 
@@ -159,7 +159,9 @@ class Pipeline(Generic[Canvases, Raw]):
             placed.append(_Placed(letterbox, item[1], decode_ms + _ms_since(start), rgb))
             entries.append(placed[-1])
         broken = self._draw(waiting)
-        results = iter(self._detect(canvases[: len(placed)], placed) if canvases is not None else ())
+        if canvases is not None and len(placed) < len(items):
+            canvases = canvases[: len(placed)]
+        results = iter(self._detect(canvases, placed) if canvases is not None else ())
         whole = [next(results) if isinstance(entry, _Placed) else entry for entry in entries]
         return [Result(broken[i]) if i in broken else result for i, result in enumerate(whole)]
 
@@ -246,7 +248,7 @@ def _finish(found: Detections, picture: _Placed) -> Detections:
     side = (found.boxes[:, 2:] - found.boxes[:, :2]).min(axis=1)
     # A box that lies only in the padding is clipped to nothing: drop it even if no least size was asked for.
     large_enough = (side > 0) & (side >= options.min_size * min(letterbox.picture))
-    return found[large_enough][: options.max_detections]
+    return found[np.flatnonzero(large_enough)[: options.max_detections]]
 
 
 def _read(reader: Reader, found: Detections, picture: _Placed, margin: float) -> Detections:

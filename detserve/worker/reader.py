@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 
@@ -25,6 +26,8 @@ LINES_OF_DIRECTION = 5
 """From so many lines it is found out which way a page lies."""
 SURE = 0.95
 """A page whose lines are read with this confidence is not read upside down to see whether that is better."""
+SHORT = 320
+"""Inputs of a processor up to so many columns are read together, wider ones one by one: they gain nothing."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,7 @@ class Reader:
         reads: dict[int, ReadLine] = {}
         widths = [max(self.spec.width(text.shape[1] / text.shape[0]), least) for text in texts]
         by_width = sorted(range(len(texts)), key=widths.__getitem__)
-        for start in range(0, len(texts), self.engine.chunk):
-            rows = by_width[start : start + self.engine.chunk]
+        for rows in self._batches(by_width, widths):
             width = widths[rows[-1]]
             placed = [self.spec.place(texts[i], width) for i in rows]
             outputs = self.engine(np.stack([canvas for canvas, _ in placed]))
@@ -117,6 +119,20 @@ class Reader:
             for i, line, (_, filled) in zip(rows, self.spec.read(outputs), placed, strict=True):
                 reads[i] = ReadLine(line, steps * filled / width)
         return [reads[i] for i in range(len(texts))]
+
+    def _batches(self, by_width: Sequence[int], widths: Sequence[int]) -> Iterator[Sequence[int]]:
+        """The lines of each call: as many as it takes, or where shapes count 1, 2 or 4 of one width, see SHORT."""
+        groups = [by_width]
+        if self.engine.shape_by_shape:
+            groups = [list(rows) for _, rows in groupby(by_width, widths.__getitem__)]
+        for rows in groups:
+            start = 0
+            while start < len(rows):
+                count = min(self.engine.chunk, len(rows) - start)
+                if self.engine.shape_by_shape:
+                    count = 1 << count.bit_length() - 1 if widths[rows[start]] <= SHORT else 1
+                yield rows[start : start + count]
+                start += count
 
 
 def _with_texts(found: Detections, lines: Sequence[Line]) -> Detections:

@@ -16,7 +16,7 @@ from detserve.archives import contents
 from detserve.pack.packer import ModelChoice, PackRequest, pack
 
 ROOT = Path(__file__).parents[2]
-NOT_FOR_WORKERS = ("pack", "client", "bench", "serve", "serving", "cli.py", "places.py", "__main__.py")
+NOT_FOR_WORKERS = ("pack", "client", "demo", "bench", "bulk", "serve", "serving", "cli.py", "places.py", "__main__.py")
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_the_list_has_what_a_worker_runs_and_nothing_else() -> None:
 
 
 def test_an_archive_holds_exactly_that_list(tmp_path: Path) -> None:
-    model = ModelChoice(model="centerface", settings={"size": (64, 64)})
+    model = ModelChoice(model="centerface", settings={"size": (128, 128)})
     with zipfile.ZipFile(pack(PackRequest(name="fd1", detect=model, backend="eager", out=tmp_path))) as mar:
         held = {name for name in mar.namelist() if name.endswith(".py")}
     assert held == set(contents.files())

@@ -28,7 +28,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive as repack.py makes it."""
     folder = tmp_path_factory.mktemp("packed")
     return pack(
-        PackRequest(name="fd1", detect=ModelChoice(model="centerface", settings={"size": (64, 64)}), out=folder)
+        PackRequest(name="fd1", detect=ModelChoice(model="centerface", settings={"size": (128, 128)}), out=folder)
     )
 
 

@@ -112,10 +112,11 @@ def test_maps_are_those_of_the_engine(engine: TorchEngine, astronaut: bytes) -> 
     assert shown["heatmap"].max() > 0.5
 
 
+@pytest.mark.parametrize("reduction", [1, 2])
 @pytest.mark.parametrize("size", [(512, 512), (640, 333), (97, 51), (256, 192), (3, 1000)])
-def test_a_letterbox_of_tensors_is_that_of_arrays(size: tuple[int, int]) -> None:
+def test_a_letterbox_of_tensors_is_that_of_arrays(size: tuple[int, int], reduction: int) -> None:
     rgb = np.random.default_rng(3).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    letterbox = Letterbox.fit(size, (256, 192))
+    letterbox = Letterbox.fit((size[0] * reduction, size[1] * reduction), (256, 192))
     wanted = np.empty((192, 256, 3), np.uint8)
     letterbox.apply(rgb, wanted, fill=114)
     got = torch.zeros(192, 256, 3, dtype=torch.uint8)

@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detserve.errors import BadPicture, BadRequest, RequestError, TooManyPictures
-from detserve.worker.envelope import MAX_PICTURES, MAX_VALUES, V1, V2, Envelope, PlainBody, of_row, of_split_rows, parse
+from detserve.worker.envelope import (
+    MAX_PICTURES,
+    MAX_VALUES,
+    V1,
+    V2,
+    Envelope,
+    PlainBody,
+    of_row,
+    of_split_rows,
+    of_strings,
+    parse,
+)
 
 pictures = st.lists(st.binary(max_size=40), min_size=1, max_size=MAX_PICTURES)
 ANY = st.recursive(
@@ -131,3 +142,17 @@ def test_small_values_by_the_million_are_refused_before_they_are_parsed() -> Non
     (error,) = of_row({"body": many}).pictures
     assert isinstance(error, TooManyPictures)
     assert f"{MAX_VALUES} values" in str(error)
+
+
+def test_strings_of_a_tensor_are_bytes_or_base64() -> None:
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(90)
+    text = base64.b64encode(picture)
+    request = of_strings([picture, text, b"?!", b""], {"masks": "none", "depth": "no map"})
+    assert [p if isinstance(p, RequestError) else p[0] for p in request.pictures[:2]] == [picture, picture]
+    assert request.pictures[0][1] == {"masks": "none"}
+    assert isinstance(request.pictures[2], RequestError)
+    with_maps = of_strings([picture], {}, [text])
+    assert with_maps.pictures[0][1]["depth"] == picture
+    (uneven,) = of_strings([picture], {}, [text, text]).pictures
+    assert isinstance(uneven, RequestError)
+    assert of_strings([picture], {}).answer([[], {"code": 1}], "m", "1") == [b"[]", b'{"code":1}']

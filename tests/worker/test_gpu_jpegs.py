@@ -26,7 +26,7 @@ from detserve.worker.cuda_detector import CudaDetector
 from detserve.worker.gpu_jpegs import GpuJpegs
 from detserve.worker.pipeline import Item, Pipeline, Result
 
-SPEC = models.find("centerface").override(size=(256, 256))
+SPEC = models.find("centerface").override(size=(256, 256), rectangular=False)
 ASKED = Options(conf_threshold=0.5, iou_threshold=0.3, max_detections=10)
 
 

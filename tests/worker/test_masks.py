@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pycocotools import mask as coco
 
 from detserve.core.detections import Detections
 from detserve.core.masks import Cutout, Masks
@@ -31,7 +32,6 @@ def cutouts(draw: st.DrawFn) -> tuple[Cutout, tuple[int, int], np.ndarray]:
 
 @given(cutouts())
 def test_run_lengths_are_those_of_the_whole_picture(case: tuple[Cutout, tuple[int, int], np.ndarray]) -> None:
-    coco = pytest.importorskip("pycocotools.mask")
     cut, size, whole = case
     counts = masks.run_lengths(cut, size)
     assert sum(counts) == whole.size
@@ -64,7 +64,6 @@ def test_outlines_filled_are_the_mask_with_its_holes_filled(
 
 
 def test_an_answer_has_labels_and_the_masks_that_were_asked_for() -> None:
-    coco = pytest.importorskip("pycocotools.mask")
     boxes = np.array([[10, 20, 60, 90], [0, 0, 30, 30]], np.float32)
     soft = Masks(np.ones((2, 28, 28), np.float32), boxes, "exact")
     ids = np.array([44, 1], np.int64)

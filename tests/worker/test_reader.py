@@ -140,6 +140,21 @@ def test_what_says_nothing_is_left_out(ppocr: Reader) -> None:
         assert read.texts == ()
 
 
+def test_where_shapes_count_lines_go_by_width_in_powers_of_two(ppocr: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+    infer = ppocr.engine.infer
+    monkeypatch.setattr(ppocr.engine, "infer", lambda batch: shapes.append(batch.shape[0::2]) or infer(batch))
+    monkeypatch.setattr(ppocr.engine, "chunk", 4)
+    texts = [np.full((48, columns, 3), 255, np.uint8) for columns in (500, 100, 150, 70, 101, 500, 99)]
+    alike = [read.line for read in ppocr.read(texts)]
+    assert shapes == [(4, 128), (3, 528)]
+    shapes.clear()
+    monkeypatch.setattr(type(ppocr.engine), "shape_by_shape", True)
+    assert [read.line.text for read in ppocr.read(texts)] == [line.text for line in alike]
+    assert shapes == [(1, 96), (2, 128), (1, 128), (1, 176), (1, 528), (1, 528)]
+
+
+@pytest.mark.slow
 def test_the_second_recogniser_reads_words_of_its_alphabet(page: tuple[np.ndarray, Detections], tmp_path: Path) -> None:
     spec = models.find("none-resnet-none-ctc")
     assert isinstance(spec, NetworkSpec)
