@@ -30,7 +30,7 @@ def parse(arguments: Sequence[str] | None, prog: str = "repack.py") -> argparse.
         prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("name", nargs="?", help="name of the archive and of the served model, fd1 for instance")
+    add("names", nargs="*", metavar="NAME", help="name of the archive and of the served model, fd1 for instance")
     add("--model", help="a model of --list, or your own as package.module:NAME")
     add("--weights", nargs="+", metavar="PATH|URL", help="weight file; default: the model's own, see --list")
     add("--sha256", nargs="+", help="refuse weights, or with --verify an archive, of another sum")
@@ -41,6 +41,12 @@ def parse(arguments: Sequence[str] | None, prog: str = "repack.py") -> argparse.
     add("--alphabet", metavar="FILE", help="its characters, one a line, where they do not stand in the weight file")
     add("--backend", help="auto (default), tensorrt, openvino, onnx, torchscript or eager")
     add("--size", type=size, metavar="N|WxH", help="input of the network in pixels")
+    add(
+        "--square",
+        action="store_const",
+        const=True,
+        help="an input for faces is a square, whatever the picture's shape",
+    )
     add("--precision", help="fp32, bf16, fp16, int8 or auto, as the backend has them")
     add("--calibration", nargs="+", metavar="DIR", help="for int8: real pictures of the kind that will be served")
     add("--max-batch", type=int, help="largest batch that the engine takes (8; 16 on a GPU)")
@@ -50,6 +56,13 @@ def parse(arguments: Sequence[str] | None, prog: str = "repack.py") -> argparse.
     for option in PACKED_OPTIONS:
         add(option.flag, **option.argument("default of the requests: "))
     add("--kserve", nargs="+", metavar=("DIR", "NAME"), help="lay archives of --out out for KServe (all of them)")
+    add(
+        "--triton",
+        type=Path,
+        metavar="DIR",
+        help="put archives of --out, packed where need be, into a Triton repository",
+    )
+    add("--litserve", type=Path, metavar="DIR", help="make of one a folder with a server of LitServe's")
     add("--exact-decode", action="store_true", help="decode every JPEG whole, also where the input is far smaller")
     add("--out", type=Path, default=MODEL_STORE, help="folder of the archives (model_store)")
     add(
@@ -62,6 +75,13 @@ def parse(arguments: Sequence[str] | None, prog: str = "repack.py") -> argparse.
     add("--fp16", nargs="?", choices="01", const="1", help=argparse.SUPPRESS)
     add("--int8", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    given = {key for key, value in vars(options).items() if value != parser.get_default(key)}
+    options.anew = bool(given - {"names", "out", "triton", "litserve"})
+    options.name = next(iter(options.names), None)
+    if len(options.names) > 1 and not options.triton:
+        parser.error(f"one NAME at a time, and --triton DIR takes several: {' '.join(options.names)}")
+    if not options.name and (options.triton or options.litserve):
+        parser.error("--triton and --litserve want the NAME of what to lay out, fd1 for instance")
     if not (options.name or options.list or options.show or options.verify or options.kserve):
         parser.error("a NAME is needed, fd1 for instance; or --list, --show, --verify FILE.mar, --kserve DIR")
     # The spellings of older repack scripts.
@@ -92,6 +112,8 @@ def request(options: argparse.Namespace) -> PackRequest:
     if not isinstance(chosen.get("size", ()), tuple):
         chosen["size"] = size(str(chosen["size"]))
     settings = {key: chosen[key] for key in SPEC_SETTINGS if key in chosen}
+    if chosen.get("square"):
+        settings["rectangular"] = False
     detect = ModelChoice(
         model=chosen["model"],
         settings=objects | settings | assignments(options.set or []),
@@ -167,6 +189,23 @@ def assignments(texts: Sequence[str]) -> dict[str, Any]:
     return {key.strip(): yaml.safe_load(value) for key, _, value in pairs}
 
 
+def leave(options: argparse.Namespace) -> None:
+    """Lay archives out for another server; one that is not there, or is asked for with other settings, is packed."""
+    from detserve.pack.exits import litserve, triton
+    from detserve.pack.packer import pack
+
+    for name in options.names:
+        options.name = name
+        path = options.out / f"{name}.mar"
+        if options.anew or not path.is_file():
+            path = pack(request(options))
+        if options.triton:
+            print(f"{name} is for Triton in {triton.lay_out(path, options.triton)}; its README.md says how")
+        if options.litserve:
+            litserve.lay_out(path, options.litserve)
+            print(f"{name} is for LitServe in {options.litserve}; its README.md says how")
+
+
 def register(path: Path, options: argparse.Namespace) -> None:
     """Register the archive at a running server as config/NAME.yaml says, and make it the version that answers."""
     from detserve.serve.defaults import registration
@@ -197,6 +236,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "repack.py") -> int
             print(f"{folder} holds {', '.join(lay_out(options.out, names, Path(folder)))} for KServe")
         elif options.show:
             show_archive(options.show)
+        elif options.triton or options.litserve:
+            leave(options)
         elif options.verify:
             verify_archive(options.verify, options.sha256[0] if options.sha256 else None)
         else:

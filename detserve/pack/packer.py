@@ -26,6 +26,7 @@ from detserve.engines.parts import PartedEngines, PartedSource
 from detserve.engines.sources.base import Source
 from detserve.errors import BackendMissing, BadArchive, BadSpec, EngineRejected
 from detserve.models.parts import PartedSpec
+from detserve.models.rectangles import on_device
 from detserve.models.spec import DetectorSpec, ModelSpec, ReaderSpec
 from detserve.pack import agreement, object_parity, parity
 from detserve.pack.weights import locate
@@ -111,7 +112,7 @@ def pack(request: PackRequest) -> Path:
 
 @dataclass(frozen=True)
 class _Building:
-    """One engine to build: the model, its backend, what for; exact: in fp32 where the gate refuses it otherwise."""
+    """One engine to build: the model, its backend, what for; exact: in fp32 where the gate refuses 16 bits."""
 
     choice: ModelChoice
     adapter: type[Engine]
@@ -131,12 +132,16 @@ class _Building:
         if plan.precision not in adapter.precisions:
             known = ", ".join(adapter.precisions)
             raise BackendMissing(f"backend {adapter.name} has no precision {plan.precision!r}; it has {known}")
-        return cls(choice, adapter, plan, exact=precision is None and plan.precision == "fp16")
+        # Models of several networks rank boxes, where a last digit may put one in the place of another.
+        parted = isinstance(models.find(choice.model), PartedSpec)
+        reduced = plan.precision == "fp16" or (parted and plan.precision != "fp32")
+        return cls(choice, adapter, plan, exact=precision is None and reduced)
 
 
 def _default_precision(spec: ModelSpec, adapter: type[Engine]) -> str:
-    """The backend's own; but fp32 for models of several networks, where a last digit may rank one box above another."""
-    return "fp32" if isinstance(spec, PartedSpec) else adapter.precisions[0]
+    """The backend's own; but fp32 instead of fp16 for models of several networks: none was measured on a GPU."""
+    own = adapter.precisions[0]
+    return "fp32" if own == "fp16" and isinstance(spec, PartedSpec) else own
 
 
 def _check_models(request: PackRequest) -> None:
@@ -166,13 +171,13 @@ def _calibration(request: PackRequest, plan: EnginePlan) -> Calibration | None:
 
 
 def _build(building: _Building, folder: Path, calibration: Calibration | None = None) -> PackedModel:
-    """Build the engine in that folder and check it; anew in fp32 where fp16 was nobody's wish and does not do."""
+    """Build the engine in that folder and check it; anew in fp32 where 16 bits were nobody's wish and do not do."""
     try:
         return _build_once(building, folder, calibration)
     except EngineRejected as error:
         if not building.exact:
             raise
-        print(f"  {error}\n  fp16 does not do for {building.choice.model}: fp32 instead", file=sys.stderr)
+        print(f"  {error}\n  16 bits do not do for {building.choice.model}: fp32 instead", file=sys.stderr)
     shutil.rmtree(folder)
     plan = replace(building.plan, precision="fp32")
     return _build_once(replace(building, plan=plan), folder, calibration)
@@ -189,11 +194,12 @@ def _build_once(building: _Building, folder: Path, calibration: Calibration | No
     if isinstance(spec, PartedSpec):
         figures = _build_parts(spec, weights, adapter, plan, folder)
         return _packed(choice, spec, adapter, plan, weights, figures)
+    device = Device(threads=torch.get_num_threads(), gpu=0 if torch.cuda.is_available() else None)
+    spec = on_device(spec, adapter.for_gpus and device.gpu is not None)
     with _step(f"loading {', '.join(path.name for path in weights)} into {spec.name}"):
         source = sources.of(spec, *weights)
     with _step(f"building the engine: {adapter.name}, precision {plan.precision}"):
         adapter.build(source, plan, folder, calibration)
-        device = Device(threads=torch.get_num_threads(), gpu=0 if torch.cuda.is_available() else None)
         engine = adapter(folder, spec, plan, device)
     figures = _agreement(source, engine, plan, device, calibration) if calibration else _parity(source, engine, plan)
     _check_detector(engine, plan)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detserve.core.detections import Detections, Pixels
+from detserve.core.geometry import nms
 from detserve.core.letterbox import Letterbox
 from detserve.engines.base import Engine, EnginePlan
 from detserve.engines.sources.base import Source
@@ -113,13 +114,19 @@ def measure(source: Source, engine: Engine, picture: bytes, plan: EnginePlan) ->
         alone = [_compare_reading(spec, source, engine, [line], [1]) for line in lines]
         return _worst([*alone, _compare_reading(spec, source, engine, lines, batch_sizes(plan))])
     assert isinstance(spec, DetectorSpec), f"{spec.name} neither reads nor detects"
-    canvas = spec.letterbox(image.size).drawn_on_new_canvas(image.rgb, spec.fill)
-    # Print is never mirrored: networks are unsure of it, and lines fall to pieces in one precision and not in another.
-    pair = np.stack([canvas, canvas[::-1, ::-1] if spec.task == "text" else canvas[:, ::-1]])
-    reference = source.reference(pair)
-    # When they are served, inputs of varying size run one by one.
-    sizes = [1, 2] if spec.dynamic else batch_sizes(plan)
-    return _worst([_compare(spec, reference, engine, pair, n) for n in sizes])
+    several = not spec.dynamic and len(spec.sizes) > 1
+    placed = [Letterbox.fit(image.size, size) for size in spec.sizes] if several else [spec.letterbox(image.size)]
+    figures = []
+    for letterbox in placed:
+        canvas = letterbox.drawn_on_new_canvas(image.rgb, spec.fill)
+        # Print is never mirrored: networks are unsure of it, and lines fall to pieces in one precision and not in
+        # another.
+        pair = np.stack([canvas, canvas[::-1, ::-1] if spec.task == "text" else canvas[:, ::-1]])
+        reference = source.reference(pair)
+        # When they are served, inputs of varying size run one by one.
+        batches = batch_sizes(plan) if spec.one_size else [1, 2]
+        figures += [_compare(spec, reference, engine, pair, n) for n in batches]
+    return _worst(figures)
 
 
 def measure_detector(engine: Engine, detector: Detector[Any, Any], picture: bytes, plan: EnginePlan) -> Parity:
@@ -141,7 +148,8 @@ def measure_detector(engine: Engine, detector: Detector[Any, Any], picture: byte
             detector.draw(rgb, as_it_is, canvases[i])
         found = detector.found(detector.infer(canvases, [asked] * n), [asked] * n)
         wanted = detect(spec, engine(pictures), n, nearly)
-        figures += [_of_picture(0.0, a, b) for a, b in zip(wanted, found, strict=True)]
+        # Both are suppressed already, which is compared as well.
+        figures += [_of_picture(0.0, 1.0, a, b) for a, b in zip(wanted, found, strict=True)]
     return _worst(figures)
 
 
@@ -168,8 +176,8 @@ def _compare(spec: DetectorSpec, reference: Outputs, engine: Engine, pair: Pixel
     got = engine(pair[turn])
     raw = max((_relative(got[name], reference[name][turn]) for name in spec.outputs), key=_nan_is_worst)
     nearly = CONF - 2 * REDUCED.conf  # a counterpart may lie a little below
-    wanted, found = detect(spec, reference, 2, nearly), detect(spec, got, n, nearly)
-    return _worst([_of_picture(raw, wanted[k], detections) for k, detections in zip(turn, found, strict=True)])
+    wanted, found = spec.decode(reference, [nearly] * 2), spec.decode(got, [nearly] * n)
+    return _worst([_of_picture(raw, spec.iou, wanted[k], other) for k, other in zip(turn, found, strict=True)])
 
 
 def _worst(figures: list[Parity]) -> Parity:
@@ -192,11 +200,16 @@ def _relative(got: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
     return float(np.abs(got - wanted).max() / scale)
 
 
-def _of_picture(raw: float, wanted: Detections, found: Detections) -> Parity:
-    """Each detection above CONF on one side compared with the nearest on the other side."""
-    rows = np.concatenate([match(wanted, found, CONF, SAME_IOU), match(found, wanted, CONF, SAME_IOU)])
+def _of_picture(raw: float, threshold: float, wanted: Detections, found: Detections) -> Parity:
+    """Each detection above CONF that is kept on one side, compared with the nearest candidate on the other side.
+
+    With the nearest that is kept it would not do: of two cells that are nearly as sure of the same face, suppression
+    keeps one, and the rounding of 16 bits decides which. threshold: of suppression, an IoU.
+    """
+    kept, others = (each[nms(each.boxes, each.scores, threshold)] for each in (wanted, found))
+    rows = np.concatenate([match(kept, found, CONF, SAME_IOU), match(others, wanted, CONF, SAME_IOU)])
     pairs = rows[is_matched(rows)]
-    figures = Parity(raw, int((wanted.scores >= CONF).sum()), len(rows) - len(pairs))
+    figures = Parity(raw, int((kept.scores >= CONF).sum()), len(rows) - len(pairs))
     if not len(pairs):
         return figures
     overlap, conf, points = (float(value) for value in (pairs[:, 0].min(), pairs[:, 1].max(), pairs[:, 2].max()))

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from detserve import models
+from detserve.core.detections import Detections
+from detserve.core.geometry import iou
 from detserve.engines.base import EnginePlan
 from detserve.engines.sources.network import Preprocessed
 from detserve.errors import EngineRejected
-from detserve.pack.parity import EXACT, REDUCED, Parity, batch_sizes, measure
+from detserve.pack.parity import EXACT, REDUCED, Parity, _of_picture, batch_sizes, measure
 from detserve.pack.weights import locate
 
 SPEC = models.find("centerface").override(size=(256, 256))
@@ -114,3 +116,15 @@ def test_batches_are_one_the_best_the_largest_a_prime_between_and_one_to_be_spli
     assert sizes(2) == [1, 2, 3]
     assert sizes(8) == [1, 7, 8, 9]
     assert sizes(32, 8) == [1, 8, 31, 32, 33]
+
+
+def test_which_of_two_that_are_equally_sure_is_kept_makes_no_difference() -> None:
+    """Rounding decides that, and the two overlap by less than the gate wants of one."""
+    boxes = np.array([[0, 0, 100, 100], [6, 0, 106, 100]], np.float32)
+    wanted = Detections(boxes, np.array([0.801, 0.8], np.float32))
+    found = Detections(boxes, np.array([0.8, 0.801], np.float32))
+    assert iou(boxes, boxes)[0, 1] < REDUCED.iou
+    figures = _of_picture(0.0, 0.3, wanted, found)
+    assert (figures.detections, figures.unmatched, figures.iou) == (1, 0, 1.0)
+    assert figures.conf == pytest.approx(0.001, abs=1e-6)
+    assert _of_picture(0.0, 0.3, wanted, found[found.scores > 0.8005]).iou < REDUCED.iou

@@ -129,7 +129,16 @@ def random_checkpoint(spec: PartedSpec, path: Path) -> None:
     torch.save({k: v.abs() + 0.5 if k.endswith(("running_var", "_std")) else v for k, v in state.items()}, path)
 
 
-LARGE = ("yolov5m-face", "yolov5l-face", "craft", "craft-refined", "none-resnet-none-ctc")
+LARGE = (
+    "east-vgg16",
+    "yolov5n-face",
+    "yolov5s-face",
+    "yolov5m-face",
+    "yolov5l-face",
+    "craft",
+    "craft-refined",
+    "none-resnet-none-ctc",
+)
 """The largest of their kinds; a smaller one of each is walked by `make test`."""
 
 

@@ -62,6 +62,7 @@ def test_nothing_is_left_in_the_home_and_nothing_reported(portraits: Path, tmp_p
     assert list(home.rglob("*")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nncf")
 def test_an_engine_calibrated_on_other_pictures_is_refused(
     portraits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -1,0 +1,163 @@
+"""From TorchServe to another server under load, behind a real HAProxy, without a failed request."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from benchmarks.exits import NoPackages, litserve_server, triton_server
+from detserve.serve.launch import free_ports
+from tests.harness.archives import Shelf
+from tests.harness.server import serving
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+CONFIG = """\
+global
+    stats socket {socket} level admin
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 120s
+frontend callers
+    bind 127.0.0.1:{port}
+    default_backend {name}
+backend {name}
+    server old {old}
+    server new {new} disabled
+"""
+
+
+class Proxy:
+    """HAProxy in front of an old server and a new one. `switch` is what docs/leaving-torchserve.md does."""
+
+    def __init__(self, folder: Path, old: str, new: str) -> None:
+        self.port, self._socket = free_ports()["port"], folder / "admin.sock"
+        self._config = folder / "haproxy.cfg"
+        names = {"socket": self._socket, "port": self.port, "name": "detserve", "old": old, "new": new}
+        self._config.write_text(CONFIG.format(**names))
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        process = subprocess.Popen(["haproxy", "-db", "-f", str(self._config)])
+        try:
+            deadline = time.monotonic() + 20
+            while not self._socket.exists():
+                assert time.monotonic() < deadline, "HAProxy did not start"
+                time.sleep(0.05)
+            yield
+        finally:
+            process.terminate()
+            process.wait(20)
+
+    def switch(self) -> None:
+        self.tell("set server detserve/new state ready")
+        self.tell("set server detserve/old state drain")
+
+    def under_way(self) -> int:
+        """Requests that the old server has still to answer."""
+        states = self.tell("show stat").splitlines()
+        fields = states[0].removeprefix("# ").split(",")
+        rows = (dict(zip(fields, line.split(","), strict=False)) for line in states[1:])
+        return next(int(row["scur"]) for row in rows if row["svname"] == "old")
+
+    def tell(self, command: str) -> str:
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.connect(str(self._socket))
+            admin.sendall(f"{command}\n".encode())
+            return b"".join(iter(lambda: admin.recv(1 << 16), b"")).decode()
+
+
+class Callers:
+    """Callers that ask again and again over connections that are kept, and never ask twice for one answer."""
+
+    def __init__(self, port: int, method: str, path: str, body: bytes, kind: str) -> None:
+        self.port, self.request = port, (method, path, body, {"Content-Type": kind})
+        self.statuses: list[int | str] = []
+        self.bodies: set[bytes] = set()
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._call) for _ in range(4)]
+
+    def __enter__(self) -> Callers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_for(self, more: int) -> None:
+        wanted, deadline = len(self.statuses) + more, time.monotonic() + 60
+        while len(self.statuses) < wanted:
+            assert time.monotonic() < deadline, self.statuses[-3:]
+            time.sleep(0.02)
+
+    def _call(self) -> None:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        method, path, body, headers = self.request
+        while not self._ended.is_set():
+            try:
+                connection.request(method, path, body, headers)
+                answer = connection.getresponse()
+                self.bodies.add(answer.read())
+                self.statuses.append(answer.status)
+            except OSError as error:
+                self.statuses.append(repr(error))
+                connection.close()
+        connection.close()
+
+
+@pytest.fixture
+def haproxy() -> None:
+    if shutil.which("haproxy") is None:
+        pytest.skip("apt-get install haproxy")
+
+
+@pytest.mark.parametrize("target", ["litserve", "triton"])
+def test_no_request_fails_while_torchserve_is_left(
+    shelf: Shelf, tmp_path: Path, astronaut: bytes, haproxy: None, target: str
+) -> None:
+    text = base64.b64encode(astronaut).decode()
+    tensor = {"name": "pictures", "shape": [1, 1], "datatype": "BYTES", "data": [text]}
+    v2 = json.dumps({"id": "a", "inputs": [tensor]}).encode()
+    start, *ask = {
+        "litserve": (litserve_server, "PUT", "/predictions/fd1", astronaut, "image/png"),
+        "triton": (triton_server, "POST", "/v2/models/fd1/infer", v2, "application/json"),
+    }[target]
+    (tmp_path / "new").mkdir()
+    store = shelf.store(tmp_path / "store", "fd1")
+    try:
+        new = start(shelf.get("fd1"), tmp_path / "new")
+        with new as to, ExitStack() as torchserve:
+            old = torchserve.enter_context(serving(store, tmp_path / "run", "--workers", "1"))
+            proxy = Proxy(tmp_path, f"127.0.0.1:{old.port}", to.url.removeprefix("http://"))
+            with proxy.running(), Callers(proxy.port, *ask) as callers:
+                callers.wait_for(40)
+                proxy.switch()
+                deadline = time.monotonic() + 60
+                while proxy.under_way():
+                    assert time.monotonic() < deadline, "the old server does not come to rest"
+                    time.sleep(0.02)
+                torchserve.close()
+                callers.wait_for(80)
+    except NoPackages as error:
+        pytest.skip(str(error))
+    assert set(callers.statuses) == {200}, callers.statuses
+    if target == "litserve":
+        assert len(callers.bodies) == 1, "both answer the same bytes"
+    else:
+        assert len({body["outputs"][0]["data"][0] for body in map(json.loads, callers.bodies)}) == 1

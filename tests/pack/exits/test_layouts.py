@@ -1,0 +1,155 @@
+"""What is written for other servers: the same bytes each time, whole or not at all, and nothing that they cannot do."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from detserve.archives import archive, contents
+from detserve.archives.archive import write_zip
+from detserve.archives.checksums import SUMS, sums
+from detserve.errors import BadArchive
+from detserve.pack import command as repack
+from detserve.pack.exits import drawn, litserve, packages, triton
+from detserve.pack.exits.source import CORE, Source
+from detserve.pictures.decode import decode
+from tests.harness.archives import Shelf, write_archive
+
+ROOT = Path(__file__).parents[3]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def changed(path: Path, target: Path, version: str = "1.0", without: str = "") -> Path:
+    """An archive with another version, or without a file, its sums right."""
+    with zipfile.ZipFile(path) as mar:
+        files = {name: mar.read(name) for name in mar.namelist() if name not in (without, SUMS)}
+    files[archive.MANIFEST] = files[archive.MANIFEST].replace(b'"1.0"', f'"{version}"'.encode())
+    target.parent.mkdir(exist_ok=True)
+    with target.open("wb") as stream:
+        write_zip(stream, files | {SUMS: sums(files)})
+    return target
+
+
+def test_a_triton_repository_is_the_same_each_time_and_whole(shelf: Shelf, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert repack.main(["fd1", "--triton", str(tmp_path / name), "--out", str(shelf.get("fd1").parent)]) == 0
+    found = tree(tmp_path / "a")
+    assert found == tree(tmp_path / "b")
+    own = {"README.md", "requirements.txt", "config.pbtxt", "warmup/pictures", "1/model.py", "1/model.yaml"}
+    code = {f"1/{name}" for name in contents.files() if name not in (contents.HANDLER, contents.STARTUP)}
+    engine = {f"1/{name}" for name in archive.read(shelf.get("fd1")).files if name.startswith("engine/")}
+    assert found.keys() == {f"fd1/{name}" for name in own | code | engine}
+    triton.lay_out(shelf.get("fd1"), tmp_path / "a")
+    assert found == tree(tmp_path / "a"), "written once more over itself"
+
+
+def test_versions_lie_beside_each_other(shelf: Shelf, tmp_path: Path) -> None:
+    triton.lay_out(shelf.get("fd1"), tmp_path / "models")
+    second = changed(shelf.get("fd1"), tmp_path / "new" / "fd1.mar", version="2.0")
+    assert triton.lay_out(second, tmp_path / "models").name == "2"
+    assert {path.name for path in (tmp_path / "models" / "fd1").iterdir() if path.is_dir()} == {"1", "2", "warmup"}
+
+
+def test_the_configuration_is_that_of_the_yaml(shelf: Shelf, tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    shutil.copyfile(ROOT / "config" / "config.properties", tmp_path / "config" / "config.properties")
+    (tmp_path / "config" / "fd1.yaml").write_text("serve: {workers: 3, batch_size: 4, max_batch_delay: 5}\n")
+    triton.lay_out(shelf.get("fd1"), tmp_path / "models", tmp_path / "config")
+    config = (tmp_path / "models" / "fd1" / "config.pbtxt").read_text()
+    for line in (
+        "preferred_batch_size: [ 4 ]",
+        "max_queue_delay_microseconds: 5000",
+        "max_queue_size: 100",
+        "count: 3 kind: KIND_CPU",
+    ):
+        assert line in config
+    litserve.lay_out(shelf.get("fd1"), tmp_path / "fd1", tmp_path / "config")
+    settings = json.loads((tmp_path / "fd1" / "serving.json").read_text())
+    assert (settings["workers"], settings["batch_size"], settings["max_batch_delay"]) == (3, 4, 5)
+    assert (settings["queue"], settings["max_body"]) == (100, 32 * 2**20)
+
+
+def test_a_folder_for_litserve_is_the_same_each_time_and_whole(shelf: Shelf, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert repack.main(["fd1", "--litserve", str(tmp_path / name), "--out", str(shelf.get("fd1").parent)]) == 0
+    found = tree(tmp_path / "a")
+    assert found == tree(tmp_path / "b")
+    own = {"server.py", "serving.json", "requirements.txt", "requirements-server.txt", "Dockerfile", "README.md"}
+    assert own | {"model.yaml", "detserve/worker/predictor.py", "engine/detect/network.bin"} <= found.keys()
+    litserve.lay_out(shelf.get("fd1"), tmp_path / "a")
+    assert found == tree(tmp_path / "a")
+
+
+@pytest.mark.parametrize(("option", "place"), [("--triton", "models/fd1/1"), ("--litserve", "models")])
+def test_what_is_somebody_elses_stays(
+    shelf: Shelf, tmp_path: Path, option: str, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "thesis.tex").write_text("mine")
+    command = ["fd1", option, str(tmp_path / "models"), "--out", str(shelf.get("fd1").parent)]
+    assert repack.main(command) == 1
+    assert "holds something else" in capsys.readouterr().err
+    assert tree(tmp_path / "models") == {f"{place}/thesis.tex".removeprefix("models/"): b"mine"}
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("version", ["2.1", "0", "beta"])
+def test_a_version_that_triton_cannot_have_is_refused(shelf: Shelf, tmp_path: Path, version: str) -> None:
+    path = changed(shelf.get("fd1"), tmp_path / "fd1.mar", version=version)
+    with pytest.raises(BadArchive, match=f"has the version {version}, and Triton's are whole numbers"):
+        triton.lay_out(path, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+    litserve.lay_out(path, tmp_path / "fd1")
+
+
+def test_archives_that_cannot_be_laid_out_are_refused(shelf: Shelf, tmp_path: Path) -> None:
+    old = changed(shelf.get("fd1"), tmp_path / "fd1.mar", without=CORE)
+    with pytest.raises(BadArchive, match="pack it anew"):
+        Source.of(old)
+    damaged = tmp_path / "damaged.mar"
+    damaged.write_bytes(shelf.get("fd1").read_bytes()[:-1000])
+    with pytest.raises(BadArchive):
+        Source.of(damaged)
+    write_archive(tmp_path, "echo")
+    with pytest.raises(BadArchive):
+        Source.of(tmp_path / "echo.mar")
+    with pytest.raises(BadArchive, match="cannot write"):
+        litserve.lay_out(shelf.get("fd1"), Path("/proc/fd1"))
+
+
+def test_the_command_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, says in (
+        (["--triton", "models"], "want the NAME"),
+        (["fd1", "td1", "--litserve", "x"], "one NAME at a time"),
+        (["fd1", "td1"], "one NAME at a time"),
+    ):
+        with pytest.raises(SystemExit):
+            repack.main(arguments)
+        assert says in capsys.readouterr().err
+
+
+def test_the_packages_are_those_of_the_requirements() -> None:
+    files = [path.read_text("utf-8") for path in (ROOT / "requirements").glob("*.txt")]
+    pinned = {line.split()[0] for text in files for line in text.splitlines() if re.match(r"[\w.-]+==", line)}
+    named = [
+        packages.NUMPY,
+        packages.OBJECTS,
+        *packages.COMMON,
+        *(p for each in packages.BACKENDS.values() for p in each),
+    ]
+    assert [package for package in named if "==" in package and package not in pinned] == []
+
+
+def test_the_drawn_picture_and_its_depth_map_are_of_one_size() -> None:
+    from detserve.pictures import depth
+
+    assert decode(drawn.picture()).size == (640, 480)
+    assert depth.read(drawn.depth(), (640, 480)).max() > 0
