@@ -30,8 +30,10 @@ def typed(command: str) -> str:
 
 
 def packing(name: str) -> str:
-    """What the user types to get the archive of that name."""
+    """How the user gets the archive of that name."""
     command = f"{typed('pack')} {name}"
+    if _CHECKOUT and not (_CHECKOUT / "Makefile").is_file():  # a container
+        return "an archive that was packed outside can be mounted there, see docs/docker.md"
     return f"make model_store/{name}.mar, or {command}" if _CHECKOUT else command
 
 

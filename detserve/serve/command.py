@@ -100,6 +100,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         metrics_address=options.metrics_address,
         token_auth=TOKEN_AUTH[options.token_auth],
         token_minutes=options.token_minutes,
+        stop_timeout=options.stop_timeout,
     )
 
 
@@ -127,6 +128,7 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
     add("--max-batch-delay", type=int, help="milliseconds a batch waits for others (from config/NAME.yaml)")
     add("--token-auth", choices=TOKEN_AUTH, default="auto", help="ask for tokens (auto: unless on loopback)")
     add("--token-minutes", type=int, default=60, help="how long a token is good for (%(default)s)")
+    add("--stop-timeout", type=int, default=25, help="seconds that ending may take, answers included (%(default)s)")
     add("--tolerate-broken", action="store_true", help="leave out and name a model that cannot be loaded")
     add("--no-model-api", action="store_true", help="load the models at the start; nobody can register or remove any")
     return parser.parse_args(arguments)

@@ -34,9 +34,10 @@ class Settings:
 
     address: IPv4 address of inference, REST and gRPC; metrics_address: of the metrics, which need no token; management
     stays on loopback. token_auth: None asks for tokens on every address but loopback; token_minutes: how long one is
-    good for. model_store: folder of the archives; run_dir: logs, keys, effective configuration and unpacked archives.
-    preload: models that TorchServe loads at its start, with the API that registers and removes models off; None leaves
-    that API on. Raises BadSpec for an address, port, duration or folder that a server cannot have.
+    good for. stop_timeout: seconds from the signal that ends the server to its end; answers to accepted requests have
+    all but ten of them. model_store: folder of the archives; run_dir: logs, keys, effective configuration and unpacked
+    archives. preload: models that TorchServe loads at its start, with the API that registers and removes models off;
+    None leaves that API on. Raises BadSpec for an address, port, duration or folder that a server cannot have.
     """
 
     model_store: Path
@@ -50,6 +51,7 @@ class Settings:
     metrics_address: str = LOOPBACK
     token_auth: bool | None = None
     token_minutes: int = 60
+    stop_timeout: int = 25
     preload: Mapping[str, Registration] | None = None
     config_dir: Path = CONFIG_DIR
 
@@ -63,6 +65,8 @@ class Settings:
                 raise BadSpec(f"address {address!r} is no IPv4 address, and TorchServe takes no other") from None
         if self.token_minutes < 1:
             raise BadSpec(f"--token-minutes must be at least 1, not {self.token_minutes}")
+        if self.stop_timeout < 1:
+            raise BadSpec(f"--stop-timeout must be at least 1, not {self.stop_timeout}")
         options: dict[int, str] = {}
         for option, _, port in self.listeners:
             if not 1 <= port <= 65534:

@@ -11,6 +11,7 @@ On SIGTERM TorchServe closes every connection at once, even those whose requests
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from contextlib import suppress
 
@@ -35,8 +36,10 @@ def drain(settings: Settings, java: int, output: Output, timeout: float) -> None
     management = Management(f"http://{LOOPBACK}:{settings.management_port}", settings.run_dir, timeout=timeout)
     with suppress(ServerFailed):  # one that does not answer can only be ended
         delay = management.close()
-        while management.waiting() and time.monotonic() < deadline:
+        while (waiting := management.waiting()) and time.monotonic() < deadline:
             time.sleep(_LOOK)
+        if waiting:
+            print(f"serve: {waiting} requests still wait after {timeout:.0f} s; they are lost", file=sys.stderr)
         time.sleep(min(delay, max(0.0, deadline - time.monotonic())))  # a worker's thread may wait to fill its batch
         while time.monotonic() < deadline and _busy(output, deadline):
             time.sleep(_LOOK)

@@ -20,11 +20,11 @@ from typing import IO, NoReturn, Self
 
 import psutil
 
-from detserve.errors import ServerFailed
+from detserve.errors import BadSpec, ServerFailed
 from detserve.places import installing
 from detserve.serve.config import Listener, Settings, template, write
 from detserve.serve.drain import drain
-from detserve.serve.java import find_java
+from detserve.serve.java import find_java, flags
 from detserve.serve.output import Output
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -32,6 +32,11 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _START_TIMEOUT = 120.0
 _STOP_TIMEOUT = 15.0
+"""The most seconds for Java to end, and again for what it leaves behind."""
+_CLOSING = 10.0
+"""Of the time that a server has to end, what is kept for that: Java, drained, takes two or three."""
+_KILLING = 4.0
+"""Of these, what is kept to kill what has not ended, and to clean up, on a machine that is busy."""
 # TorchServe obeys these before the configuration that it is given.
 _OVERRIDES = ("TS_CONFIG_FILE", "TS_MODEL_SERVER_HOME", "LOG_LOCATION", "METRICS_LOCATION")
 
@@ -60,7 +65,8 @@ class Frontend:
     def start(self) -> None:
         """Start Java and return once all five ports listen.
 
-        Raises ServerFailed when a port is taken, Java or TorchServe is missing, or Java ends, with the cause.
+        Raises ServerFailed when a port is taken, Java or TorchServe is missing, or Java ends, with the cause; BadSpec
+        for a variable of the environment that makes no sense.
         """
         settings = self.settings
         check_ports(settings.listeners)
@@ -104,18 +110,21 @@ class Frontend:
         raise ServerFailed(f"TorchServe ended by itself, {status}; see {self.settings.logs / 'ts_log.log'}")
 
     def stop(self) -> None:
-        """End Java and every worker: ask them first, kill them if they have not ended after 15 s.
+        """End Java and every worker within the settings' stop_timeout: ask them first, then kill them.
 
-        If `wait` was called, the server is drained before, for 15 s at most: see `drain`.
+        If `wait` was called, the server is drained before (see `drain`), so long that Java has time to end as well.
         """
         process, self._process = self._process, None
+        limit = float(self.settings.stop_timeout)
+        deadline = time.monotonic() + limit
         try:
             if self._serving and self._output and process and process.poll() is None:
                 self._output.echo = False
-                drain(self.settings, process.pid, self._output, _STOP_TIMEOUT)
+                drain(self.settings, process.pid, self._output, limit - min(_CLOSING, limit / 2))
         finally:
             if process is not None:
-                _end(process)
+                left = deadline - time.monotonic() - _KILLING
+                _end(process, min(_STOP_TIMEOUT, max(1.0, left)))
             if self._output is not None:
                 self._output.join(_STOP_TIMEOUT)
             if self._lock is not None:
@@ -182,6 +191,7 @@ def _server_home() -> Path:
 def _arguments(settings: Settings, home: Path) -> list[str]:
     # Java itself, not the command `torchserve`, whose pid file in /tmp lets no two servers run.
     return [
+        *flags(),
         *template(settings.config_dir).get("vmargs", "").split(),
         f"-Dmodel_server_home={home}",
         f"-Dlog4j.configurationFile={(settings.config_dir / 'log4j2.xml').as_uri()}",
@@ -197,8 +207,13 @@ def _arguments(settings: Settings, home: Path) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
+    threads = os.environ.get("DETSERVE_THREADS", "1")
+    if not threads.isdecimal() or int(threads) < 1:  # each worker would say so, and TorchServe start it again
+        raise BadSpec(f"DETSERVE_THREADS must be a whole number of at least 1, not {threads!r}")
     environment = {name: value for name, value in os.environ.items() if name not in _OVERRIDES}
     environment.setdefault("OMP_NUM_THREADS", "1")  # there is a worker for each core
+    # Workers and Java with one arena of glibc's are as fast, and each is smaller: what one thread frees, another takes.
+    environment.setdefault("MALLOC_ARENA_MAX", "1")
     return environment
 
 
@@ -219,11 +234,11 @@ def _signals_held() -> Iterator[None]:
         signal.raise_signal(received)
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    """End a process and whatever is left of its group."""
+def _end(process: subprocess.Popen[str], seconds: float) -> None:
+    """End a process, which gets so many seconds, and whatever is left of its group."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
-        process.wait(_STOP_TIMEOUT)
+        process.wait(seconds)
     left = _group_members(process.pid)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -9,10 +9,26 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from detserve.core.machine import cores
 from detserve.errors import ServerFailed
 
 MINIMUM = 17
 """The oldest major version that TorchServe 0.12 starts on."""
+
+_FEW = 3
+"""Cores below which Java gets the flags of a small machine."""
+
+
+def flags() -> list[str]:
+    """What Java is told because of the machine: nothing where there are cores enough.
+
+    Its common pool has a thread less than there are cores. With two that is one, and then CompletableFuture starts a
+    thread of its own for each request instead: a fifth or more of Java's processor time. Its second compiler takes 1 to
+    2 ms a request from the workers for the first thousands, and what it compiles is no faster here.
+    """
+    if cores() >= _FEW:
+        return []
+    return ["-XX:TieredStopAtLevel=1", "-Djava.util.concurrent.ForkJoinPool.common.parallelism=2"]
 
 
 def find_java() -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import random
 import re
@@ -11,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self, TypedDict, cast
@@ -26,6 +28,8 @@ READY_SECONDS, END_SECONDS = 120.0, 60.0
 
 _READY = re.compile(r"^Ready in .*\n.*\n", re.MULTILINE)
 _PORTS = range(20_000, 30_000)  # below those that the system gives to connections, which might be faster
+_PORTS_EACH = 100
+_NO_PORTS = f"no ports from {_PORTS.start} to {_PORTS.stop} are left: end the programs that have them"
 
 
 class Ports(TypedDict):
@@ -39,15 +43,32 @@ class Ports(TypedDict):
 
 
 def free_ports() -> Ports:
-    """Ports that nothing listens on just now: Settings(..., **free_ports())."""
+    """Ports that nothing listens on just now, and that no other process is given: Settings(..., **free_ports()).
+
+    Raises ServerFailed where others have them all.
+    """
     found: list[int] = []
-    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+    for port in itertools.islice(_own_ports(), _PORTS_EACH):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("", port))
             found.append(port)
         if len(found) == len(Ports.__annotations__):
-            break
-    return cast(Ports, dict(zip(Ports.__annotations__, found, strict=True)))
+            return cast(Ports, dict(zip(Ports.__annotations__, found, strict=True)))
+    raise ServerFailed(_NO_PORTS)
+
+
+@functools.cache
+def _own_ports() -> Iterator[int]:
+    """The ports of this process, round and round: a free one might else be chosen twice before anybody listens on it.
+
+    A name in Linux's abstract namespace says whose they are. Its socket is left open, so it lasts as long as we do.
+    """
+    for start in random.SystemRandom().sample(_PORTS[::_PORTS_EACH], len(_PORTS[::_PORTS_EACH])):
+        with socket.socket(socket.AF_UNIX) as claim, suppress(OSError):
+            claim.bind(f"\0detserve-ports-{start}")
+            claim.detach()
+            return itertools.cycle(range(start, start + _PORTS_EACH))
+    raise ServerFailed(_NO_PORTS)
 
 
 def options(settings: Settings) -> list[str]:
@@ -56,7 +77,7 @@ def options(settings: Settings) -> list[str]:
     given |= {"--model-store": settings.model_store, "--run-dir": settings.run_dir}
     if settings.token_auth is not None:
         given["--token-auth"] = "on" if settings.token_auth else "off"
-    for name in ("address", "metrics_address", "token_minutes"):
+    for name in ("address", "metrics_address", "token_minutes", "stop_timeout"):
         if (value := getattr(settings, name)) != getattr(Settings, name):
             given[f"--{name.replace('_', '-')}"] = value
     return [str(word) for pair in given.items() for word in pair]

@@ -38,7 +38,8 @@ class Lineup:
         name = archive.stem
         with self._guard(name):
             if not archive.is_file():
-                raise ServerFailed(f"no {archive}: {packing(name)}")
+                there = ", ".join(sorted(other.stem for other in archive.parent.glob("*.mar")))
+                raise ServerFailed(f"no {archive}{there and f', only {there}'}: {packing(name)}")
             if not is_zipfile(archive):  # TorchServe would take it, and look for a handler in an empty folder
                 raise BadArchive(f"{archive} is no archive: {typed('pack')} {name} makes it anew")
             check_sum(archive)

@@ -48,6 +48,9 @@ class Output:
         return "".join(self._dump) if self._dumped.wait(timeout) else None
 
     def _read(self) -> None:
+        # Python acts on signals in its main thread, which waits in a system call: one that this thread is given, as
+        # happens when a stopped server is let go and told to end, would never wake it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         assert self._java.stdout is not None
         with self._java.stdout as stream:
             for line in stream:

@@ -29,6 +29,7 @@ def answers(running: list[Future[requests.Response]]) -> list[bytes]:
     return [answer.content for answer in found]
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_what_waits_and_what_is_worked_on_is_answered(settings: Settings, serve_py: Serve) -> None:
     write_archive(settings.model_store, "slow")
@@ -75,6 +76,23 @@ def test_a_worker_that_hangs_holds_the_end_up_for_so_long_only(settings: Setting
         begin = time.monotonic()
         assert served.end(signal.SIGTERM) == (0, "")
         assert 15 < time.monotonic() - begin < 35
+        assert isinstance(lost.exception(), requests.ConnectionError)
+    assert java_processes(settings) == []
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_the_end_comes_before_the_limit_that_it_is_given(settings: Settings, serve_py: Serve) -> None:
+    limit = 14
+    write_archive(settings.model_store, "hung")
+    served = serve_py(settings, "hung", "--stop-timeout", str(limit))
+    served.wait_ready()
+    with ThreadPoolExecutor(1) as pool:
+        lost = pool.submit(put, settings, "hung", b"picture")
+        time.sleep(0.3)
+        begin = time.monotonic()
+        assert served.end(signal.SIGTERM) == (0, "")
+        assert 7 < time.monotonic() - begin < limit
         assert isinstance(lost.exception(), requests.ConnectionError)
     assert java_processes(settings) == []
 

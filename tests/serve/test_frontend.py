@@ -89,6 +89,7 @@ def test_a_signal_while_java_starts_leaves_nothing(settings: Settings, serve_py:
     assert java_processes(settings) == []
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_when_java_dies_so_does_the_server(settings: Settings, serve_py: Serve) -> None:
     served = serve_py(settings)
@@ -124,7 +125,7 @@ def test_off_loopback_requests_need_a_key(guarded: Served) -> None:
 def test_a_missing_archive_is_named(settings: Settings, serve_py: Serve) -> None:
     assert serve_py(settings, "fd9").end() == (
         1,
-        f"serve: no {settings.model_store}/fd9.mar: make model_store/fd9.mar, or python repack.py fd9\n",
+        f"serve: no {settings.model_store}/fd9.mar, only echo: make model_store/fd9.mar, or python repack.py fd9\n",
     )
     (settings.model_store / "echo.mar").write_text("cut short")
     assert "echo.mar is no archive" in serve_py(settings).end()[1]

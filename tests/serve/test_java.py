@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from detserve.errors import ServerFailed
-from detserve.serve.java import find_java
+from detserve.serve.java import find_java, flags
 
 
 def fake_java(folder: Path, version: str) -> Path:
@@ -58,3 +58,9 @@ def test_without_java_the_message_says_what_to_install(tmp_path: Path, monkeypat
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "gone"))
     with pytest.raises(ServerFailed, match="gone/bin/java is no working Java"):
         find_java()
+
+
+@pytest.mark.parametrize(("cores", "told"), [(1, 2), (2, 2), (3, 0), (16, 0)])
+def test_java_is_told_more_where_there_are_few_cores(cores: int, told: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detserve.serve.java.cores", lambda: cores)
+    assert len(flags()) == told

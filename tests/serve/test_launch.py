@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -16,6 +17,15 @@ from detserve.serve.launch import free_ports, launch, options
 def test_ports_are_free_and_each_is_another(settings: Settings) -> None:
     assert len(set(free_ports().values())) == 5
     check_ports(settings.listeners)
+
+
+def test_two_processes_are_never_given_the_same_port() -> None:
+    """Nobody listens yet when both choose, so that a free port alone is no promise."""
+    taken = "from detserve.serve.launch import free_ports\nfor _ in range(20): print(*free_ports().values())"
+    theirs = [subprocess.run([sys.executable, "-c", taken], capture_output=True, check=True) for _ in range(3)]
+    ours = {port for _ in range(20) for port in free_ports().values()}
+    for other in theirs:
+        assert len(ports := set(map(int, other.stdout.split()))) > 50 and not ports & ours
 
 
 def test_settings_come_back_from_the_command_line(settings: Settings) -> None:

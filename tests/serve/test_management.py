@@ -58,7 +58,7 @@ def test_a_registered_model_is_served(server: Settings) -> None:
         ("lacking", "ModuleNotFoundError: No module named 'no_such_package'"),
         pytest.param("late", "ModuleNotFoundError: No module named 'no_such_package'", marks=pytest.mark.slow),
         pytest.param("raising", "RuntimeError: the engine is for another GPU", marks=pytest.mark.slow),
-        ("killed", r"it left no exception \(killed, or out of memory\?\)"),
+        pytest.param("killed", r"it left no exception \(killed, or out of memory\?\)", marks=pytest.mark.slow),
     ],
 )
 def test_a_worker_that_dies_tells_why_within_seconds(name: str, cause: str, server: Settings) -> None:

@@ -139,6 +139,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         yield settings
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_models_are_loaded_with_the_workers_and_batches_of_their_settings(closed: Settings) -> None:
     assert closed.preload is not None

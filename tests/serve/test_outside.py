@@ -13,11 +13,13 @@ import pytest
 import requests
 
 from detserve.client import grpc as grpc_client
+from detserve.demo.command import TOKEN
 from detserve.serve.config import Settings
 from detserve.serve.frontend import Frontend
 from detserve.serve.launch import free_ports
 from detserve.serve.management import read_key
 from tests.harness.archives import write_archive
+from tests.harness.page import demo
 from tests.harness.server import Served
 
 pytestmark = pytest.mark.e2e
@@ -69,6 +71,17 @@ def test_http_wants_the_key_of_inference(address: str, opened: Settings) -> None
         assert (answer.status_code, answer.json()["type"]) == (400, "InvalidKeyException"), header
         assert right not in answer.text
     assert put(address, opened, Authorization=f"Bearer {right}").content == b"a picture"
+
+
+def test_the_page_adds_the_key_and_does_not_tell_it(opened: Settings) -> None:
+    named = ("--url", f"http://127.0.0.1:{opened.port}", "--models", "echo")
+    for environment, status in (({TOKEN: key(opened)}, 200), ({TOKEN: "wrong"}, 400), ({}, 400)):
+        with demo(*named, environment=environment) as page:
+            facts = requests.get(f"{page}/models", timeout=10)
+            assert facts.json()["models"] == ["echo"] and key(opened) not in facts.text
+            answer = requests.put(f"{page}/predictions/echo", data=b"a picture", timeout=10)
+            assert answer.status_code == status
+            assert answer.content == b"a picture" if status == 200 else answer.json()["type"] == "InvalidKeyException"
 
 
 def test_grpc_wants_it_too(address: str, opened: Settings) -> None:
