@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 
 def results(path: Path, number: int, size: tuple[int, int], detections: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The detections of one picture of that (width, height) as COCO has them.
+    """The detections of a file with a picture of that (width, height), `entries` with the file's name in each.
 
-    Boxes are left, top, width, height in pixels. image_id: the number in the file's name where it is nothing but one,
-    as COCO's own are, else `number`.
+    image_id: the number in the file's name where it is nothing but one, as COCO's own are, else `number`.
     """
     image = int(path.stem) if path.stem.isascii() and path.stem.isdigit() else number
-    return [_result(each, image, path.name, size) for each in detections]
+    return [{"image_id": image, "file_name": path.name, **entry} for entry in entries(image, size, detections)]
 
 
-def _result(found: Mapping[str, Any], image: int, name: str, size: tuple[int, int]) -> dict[str, Any]:
+def entries(image_id: int, size: tuple[int, int], detections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The detections of a picture of that (width, height) as COCO has them: boxes left, top, width, height in pixels.
+
+    image_id: the picture's number.
+    """
+    return [{"image_id": image_id, **_entry(each, size)} for each in detections]
+
+
+def _entry(found: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
     width, height = size
     cx, cy, w, h = found["xywh_ratio"]
     box = [(cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height]
     entry = {
-        "image_id": image,
-        "file_name": name,
         "category_id": found.get("label_id", 1),
         "bbox": [round(value, 2) for value in box],
         "score": found["conf"],

@@ -6,6 +6,8 @@ python client.py 'scans/*.png' --model ocr1 --protocol grpc --out result/ --json
 python client.py recording/ --model md1 --out result/       color_image/ and depth_image/ in it, paired by name
 python client.py page.jpg --model td1 --maps --out result/ what the network sees, NAME.map-MAP.jpg
 python client.py scan.pdf --model ocr1 --format pdf --out result/   a searchable PDF; also json, txt, md, hocr, alto
+python client.py photos/ party.mp4 --blur --out result/    faces made unrecognisable, in pictures and videos
+python client.py photos/ --crops --align 112 --out result/ each face as a picture, as it is and in one position
 """
 
 from __future__ import annotations
@@ -14,17 +16,21 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from detserve.client import coco, results
-from detserve.client.answer import Failure
+from detserve.client.answer import Answer, Failure
 from detserve.client.documents import FORMATS, PLACED
+from detserve.client.faces import BLUR_CONF, MARGIN, SHAPES, STYLES, FaceError
+from detserve.client.faces.wanted import Wanted
+from detserve.client.protocol import PREDICTIONS, Question, Send
 from detserve.client.shots import shots_of
-from detserve.client.transport import Asker, Send, over_grpc, over_http
+from detserve.client.transport import Asker, over_grpc
+from detserve.client.video.files import videos_among
 from detserve.errors import RequestError, SetupError
 from detserve.options import OPTIONS
 from detserve.pictures.decode import read_header
@@ -32,13 +38,19 @@ from detserve.pictures.depth import WithDepth
 from detserve.pictures.files import SUFFIXES, find
 from detserve.places import installing
 
-ADDRESSES = {"http": "http://127.0.0.1:8080", "grpc": "127.0.0.1:7070"}
+ADDRESSES = {
+    "http": "http://127.0.0.1:8080",
+    "grpc": "127.0.0.1:7070",
+    "triton": "http://127.0.0.1:8000",
+    "triton-grpc": "127.0.0.1:8001",
+}
+GRPC = ("grpc", "triton-grpc")
 FIELDS = [option for option in OPTIONS if option.name != "maps"]
 """The options of a request that are sent as they are given; --maps also says what becomes of the answer."""
 IN_FLIGHT = 4
 """Pictures that are sent at once, unless --at-once says otherwise."""
-DOCUMENTS = ("lxml", "pikepdf", "pypdfium2")
-"""Packages that only documents need."""
+EXTRAS = {"lxml": "documents", "pikepdf": "documents", "pypdfium2": "documents", "av": "video"}
+"""Packages that only documents or videos need, and the extras that bring them."""
 LEAST_DPI, MOST_DPI = 36, 1200
 TIMEOUTS = 30.0, 120.0
 """Seconds for the answer to a picture, and to a page, which has far more text."""
@@ -53,7 +65,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "client.py") -> int
     except SetupError as error:
         print(f"{name}: {error}", file=sys.stderr)
     except ImportError as error:
-        extra = "documents" if error.name in DOCUMENTS else "client"
+        extra = EXTRAS.get(error.name or "", "client")
         print(f"{name}: the package {error.name!r} is missing: {installing(extra)}", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
@@ -63,29 +75,52 @@ def main(arguments: Sequence[str] | None = None, prog: str = "client.py") -> int
 
 
 def run(options: argparse.Namespace, prog: str) -> int:
+    """Send all videos, and all pictures → exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8; a stray byte in a file's name is escaped
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    if options.blur and options.conf_threshold is None:
+        options.conf_threshold = BLUR_CONF
+        told = f"--blur covers all that is found with a confidence of {BLUR_CONF} or more; --conf says otherwise"
+        print(f"{prog}: {told}", file=sys.stderr)
+    videos, others = videos_among(options.pictures)
+    failed = send_videos(videos, options, prog) if videos else 0
+    return max(failed, send_pictures(others, options, prog) if others else 0)
+
+
+def send_videos(files: Sequence[Path], options: argparse.Namespace, prog: str) -> int:
+    """Send the frames of all videos, one video after the other → exit status."""
+    if not (options.blur or options.json):
+        raise SetupError(f"{files[0]} is a video: --blur or --json, with --out DIR, says what is made of it")
+    from detserve.client.video.run import Videos
+    from detserve.client.video.run import run as run_videos
+
+    make_folder(options.out)
+    made = Videos(options.out, wanted_of(options), options.json, options.at_once)
+    with transport(options) as send:
+        return 1 if run_videos(files, results.names(files), made, asking(options, send), prog) else 0
+
+
+def send_pictures(sources: Sequence[str], options: argparse.Namespace, prog: str) -> int:
     """Send all pictures, report each in their order → exit status."""
     from tqdm import tqdm
 
-    found = shots_of(options.pictures, options.depth)
+    found = shots_of(sources, options.depth)
     shots = found.shots
     for path in found.unpaired:
         print(f"{prog}: {path}: left out, it has no counterpart of that name", file=sys.stderr)
-    folder = result_folder(options) if options.out else None
-    if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8; a stray byte in a file's name is escaped
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
-
     failed = len(found.unpaired)
     pool = ThreadPoolExecutor(options.at_once)
     entries: list[list[dict[str, Any]]] = [[] for _ in shots]
     with transport(options) as send:
-        asker = Asker(send)
+        ask = asking(options, send)
+        folder = result_folder(options, ask) if options.out else None
 
         def process(number: int, name: str) -> tuple[bool, str]:
             """Whether it went well, and the line to print, if any."""
             picture = shots[number].colour
             try:
                 sent = shots[number].read()
-                answer = asker.ask(sent)
+                answer = ask(sent)
                 data = bytes(sent.colour) if isinstance(sent, WithDepth) else sent
                 if options.coco:
                     size = read_header(data).size
@@ -93,7 +128,7 @@ def run(options: argparse.Namespace, prog: str) -> int:
                 if folder is None:
                     return True, "" if options.coco else results.line(picture, answer)
                 folder.write(name, data, answer)
-            except (Failure, RequestError) as error:
+            except (Failure, FaceError, RequestError) as error:
                 return False, f"{prog}: {picture}: {error}"
             except OSError as error:
                 return False, f"{prog}: {picture}: {error.strerror or error}"
@@ -130,14 +165,21 @@ def read_documents(options: argparse.Namespace, name: str) -> int:
     kept = frozenset(path.resolve() for path in files)
     wanted = Wanted(options.out, options.format, options.dpi, options.flatten, kept)
     with transport(options) as send:
-        return 1 if run_documents(files, results.names(files), wanted, Asker(send).ask, name) else 0
+        return 1 if run_documents(files, results.names(files), wanted, asking(options, send), name) else 0
 
 
-def result_folder(options: argparse.Namespace) -> results.Folder:
+def result_folder(options: argparse.Namespace, ask: Callable[[bytes], Answer]) -> results.Folder:
     """The folder of --out, made where it is missing. Raises SetupError when it cannot be."""
     make_folder(options.out)
-    both = not (options.json or options.draw)
-    return results.Folder(options.out, json=options.json or both, drawn=options.draw or both)
+    wanted = wanted_of(options)
+    both = not (options.json or options.draw or wanted.anything)
+    return results.Folder(options.out, options.json or both, options.draw or both, wanted, ask)
+
+
+def wanted_of(options: argparse.Namespace) -> Wanted:
+    """What is made of faces."""
+    margin = MARGIN if options.margin is None else options.margin
+    return Wanted(options.crops, options.align or 0, options.blur, options.shape, margin, options.strip)
 
 
 def make_folder(path: Path) -> None:
@@ -148,13 +190,24 @@ def make_folder(path: Path) -> None:
         raise SetupError(f"cannot write to {path}: {error.strerror}") from error
 
 
-def transport(options: argparse.Namespace) -> AbstractContextManager[Send]:
-    """The way to the server that the options name."""
+def asking(options: argparse.Namespace, send: Send) -> Callable[[bytes | WithDepth], Answer]:
+    """What asks the model that the options name, with its options. Raises Failure when there is no answer."""
     fields = {each.name: str(getattr(options, each.name)) for each in FIELDS if getattr(options, each.name) is not None}
     if options.maps:
         fields["maps"] = "on"
-    over = over_http if options.protocol == "http" else over_grpc
-    return over(options.url, options.model, fields, options.token, options.timeout)
+    asker = Asker(send)
+    return lambda picture: asker.ask(Question(options.model, picture, fields))
+
+
+def transport(options: argparse.Namespace) -> AbstractContextManager[Send]:
+    """The way to the server that the options name."""
+    if options.protocol in GRPC:
+        return over_grpc(options.url, options.token, options.timeout, v2=options.protocol == "triton-grpc")
+    from detserve.client.http import Http
+    from detserve.client.v2 import TRITON
+
+    form = TRITON if options.protocol == "triton" else PREDICTIONS
+    return Http(options.url, options.token, options.timeout, form=form)
 
 
 def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.Namespace:
@@ -173,8 +226,8 @@ def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.
 
     server = parser.add_argument_group("server")
     add = server.add_argument
-    add("--protocol", choices=ADDRESSES, default="http", help="%(default)s, or grpc")
-    add("--url", help="where it listens ({http}; gRPC: {grpc})".format(**ADDRESSES))
+    add("--protocol", choices=ADDRESSES, default="http", help="%(default)s, grpc, triton or triton-grpc")
+    add("--url", help="where it listens ({http}; gRPC: {grpc}; Triton: {triton})".format(**ADDRESSES))
     add("--at-once", type=int, default=IN_FLIGHT, metavar="N", help="pictures that are sent at once (%(default)s)")
     add("--token", metavar="KEY", help="of a server that asks for one")
     seconds = "seconds for an answer, its wait in the server's queue included ({:g}; pages of documents {:g})"
@@ -188,6 +241,17 @@ def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.
     add("--draw", action="store_true", help="of the two only the picture, the answer drawn on it")
     add("--maps", action="store_true", help="write the network's score maps over the picture too, NAME.map-MAP.jpg")
 
+    faces = parser.add_argument_group("faces", "written as files; --blur and --json take videos too")
+    add = faces.add_argument
+    add("--crops", action="store_true", help="each face as a picture, NAME.face-1.png and so on, the best first")
+    add("--align", type=int, metavar="N", help="each face in one position on N pixels, as recognisers take it (112)")
+    hidden = f"each face made unrecognisable, NAME.blurred.jpg, .png or .mp4: {', '.join(STYLES)} (%(const)s)"
+    add("--blur", nargs="?", choices=STYLES, const=STYLES[0], metavar="STYLE", help=hidden)
+    add("--shape", choices=SHAPES, default=SHAPES[0], help="of what --blur covers (%(default)s)")
+    grown = f"by which boxes grow for --crops and --blur, in ratios of themselves ({MARGIN})"
+    add("--margin", type=float, metavar="R", help=grown)
+    add("--strip", action="store_true", help="--blur leaves out what a file says of itself: place, date, camera")
+
     document = parser.add_argument_group("documents", "PDFs, TIFFs of several pages, and pictures as one page each")
     add = document.add_argument
     add("--format", type=formats, metavar="F", help=f"write each document as {', '.join(FORMATS)}; several with commas")
@@ -200,9 +264,13 @@ def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.
         add(option.flag, dest=option.name, **option.argument())
 
     options = parser.parse_args(arguments)
-    for name in ("json", "draw", "maps"):
+    for name in ("json", "draw", "maps", "crops", "align", "blur"):
         if getattr(options, name) and not options.out:
             parser.error(f"--{name} writes files: it needs --out DIR")
+    if options.align is not None and not 16 <= options.align <= 2048:
+        parser.error("--align must lie between 16 and 2048")
+    if options.margin is not None and not 0 <= options.margin <= 4:
+        parser.error("--margin must lie between 0 and 4")
     if options.at_once < 1:
         parser.error("--at-once must be at least 1")
     if options.format:
@@ -214,9 +282,9 @@ def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.
     if options.timeout <= 0:
         parser.error("--timeout must be above 0")
     options.url = options.url or ADDRESSES[options.protocol]
-    if options.protocol == "grpc" and "://" in options.url:
+    if options.protocol in GRPC and "://" in options.url:
         parser.error(f"gRPC wants HOST:PORT, not the URL {options.url}")
-    if options.protocol == "http" and "://" not in options.url:
+    if options.protocol not in GRPC and "://" not in options.url:
         options.url = f"http://{options.url}"
     return options
 
@@ -225,7 +293,7 @@ def check_documents(parser: argparse.ArgumentParser, options: argparse.Namespace
     """Ends with status 2 where options of documents do not go together; words are asked for where places matter."""
     if not options.out:
         parser.error("--format writes files: it needs --out DIR")
-    for name in ("json", "draw", "maps"):
+    for name in ("json", "draw", "maps", "crops", "align", "blur"):
         if getattr(options, name):
             parser.error(f"--{name} is for pictures: it does not go with --format")
     if not LEAST_DPI <= options.dpi <= MOST_DPI:

@@ -32,6 +32,10 @@ GREEN, ORANGE, BLUE = (40, 200, 60), (255, 90, 0), (60, 130, 255)
 SMALLEST = 10
 """The smallest size of letters, in pixels."""
 QUALITY = 90
+DOTS = 25
+"""The shorter side of a face, in radii of the dots on its landmarks."""
+COVERED = 0.15
+"""The most of another detection, or of another label, that a label may cover."""
 _NOWHERE = "\uffff"  # in no font: it shows what a font draws for characters that it lacks
 
 Font = PIL.ImageFont.FreeTypeFont
@@ -56,14 +60,19 @@ def draw(rgb: Pixels, detections: Sequence[Mapping[str, Any]]) -> Pixels:
         cv2.polylines(canvas, [shape], True, colour, width, cv2.LINE_AA)
         if polygon := found.get("polygon_ratio"):
             cv2.polylines(canvas, [_points(polygon, canvas)], True, BLUE, width, cv2.LINE_AA)
+        dot = max(1, round(min(np.ptp(shape, axis=0)) / DOTS))
         for x, y in _points(found.get("landmarks_ratio", ()), canvas).tolist():
-            cv2.circle(canvas, (x, y), 2 * width, ORANGE, -1, cv2.LINE_AA)
+            cv2.circle(canvas, (x, y), dot, ORANGE, -1, cv2.LINE_AA)
         labels.append((shape, found.get("text") or f"{found.get('label', '')} {found['conf']:.2f}".strip()))
     # All text comes last, so that no line crosses it.
     picture = PIL.Image.fromarray(canvas)
     pen = PIL.ImageDraw.Draw(picture)
-    for shape, label in labels:
-        _write(pen, shape, label, max(SMALLEST, min(shorter // 30, int(np.ptp(shape[:, 1])))))
+    taken = np.array([(*shape.min(axis=0), *shape.max(axis=0)) for shape, _ in labels], np.float64).reshape(-1, 4)
+    for (shape, label), found in zip(labels, detections, strict=True):
+        size = max(SMALLEST, min(shorter // 30, int(np.ptp(shape[:, 1]))))
+        ground = _write(pen, shape, label, size, taken, needed="text" in found)
+        if ground is not None:
+            taken = np.vstack([taken, ground])
     if named:
         objects.legend(pen, named, _font("".join(found["label"] for found in named), max(SMALLEST, shorter // 30)))
     return np.array(picture)
@@ -97,17 +106,38 @@ def _points(ratios: Sequence[float], canvas: Pixels) -> Points:
     return np.rint(points).astype(np.int32)
 
 
-def _write(pen: PIL.ImageDraw.ImageDraw, shape: Points, label: str, size: int) -> None:
-    """A label on a ground of its own above the shape, moved as far as needed to lie inside the picture."""
+def _write(
+    pen: PIL.ImageDraw.ImageDraw, shape: Points, label: str, size: int, taken: NDArray[np.float64], needed: bool
+) -> tuple[float, float, float, float] | None:
+    """A label on a ground of its own beside the shape, where it covers the least → the ground x0, y0, x1, y1.
+
+    Above the shape if that is free, else below, right or left of it, moved as far as needed to lie inside the picture.
+    taken: what is not to be covered, [n, 4] x0, y0, x1, y1. None where all places cover too much of something, and the
+    label is not needed: then it is left out.
+    """
     font = _font(label, size)
     right, bottom = font.getbbox(label)[2:]
-    x, y = (float(value) for value in shape.min(axis=0))
     margin = size / 5
-    ground_width, ground_height = right + 2 * margin, bottom + margin
-    x = max(0, min(x, pen.im.size[0] - ground_width))
-    y = max(0, y - ground_height)
-    pen.rectangle((x, y, x + ground_width, y + ground_height), fill=GREEN)
+    width, height = right + 2 * margin, bottom + margin
+    (x0, y0), (x1, y1) = shape.min(axis=0), shape.max(axis=0)
+    places = np.array([(x0, y0 - height), (x0, y1 + 1), (x1 + 1, y0), (x0 - width, y0)], np.float64)
+    places = np.clip(places, 0, np.maximum(0, np.subtract(pen.im.size, (width, height))))
+    covered = [_covered((x, y, x + width, y + height), taken) for x, y in places]
+    best = int(np.argmin(np.round(covered, 2)))  # the first of those that are alike
+    if covered[best] > COVERED and not needed:
+        return None
+    x, y = places[best]
+    ground = (float(x), float(y), float(x + width), float(y + height))
+    pen.rectangle(ground, fill=GREEN)
     pen.text((x + margin, y), label, fill="black", font=font)
+    return ground
+
+
+def _covered(ground: tuple[float, float, float, float], taken: NDArray[np.float64]) -> float:
+    """The largest share of any of the boxes x0, y0, x1, y1 that a ground covers."""
+    shared = np.minimum(taken[:, 2:], ground[2:]) - np.maximum(taken[:, :2], ground[:2])
+    areas = np.prod(np.maximum(taken[:, 2:] - taken[:, :2], 1), axis=1)
+    return float((np.prod(np.maximum(shared, 0), axis=1) / areas).max(initial=0))
 
 
 def _font(text: str, size: int) -> Font:

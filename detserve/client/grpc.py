@@ -49,7 +49,7 @@ def predict(
     asks for one; depth: the map beside the picture, where the model wants one. Raises grpc.RpcError when the server
     does not answer, or has no such model.
     """
-    answer = _method(channel)(_request(model, data, options, depth), timeout=timeout, metadata=_metadata(token))
+    answer = _method(channel)(_request(model, data, options, depth), timeout=timeout, metadata=metadata(token))
     return bytes(answer.prediction)
 
 
@@ -63,7 +63,7 @@ async def predict_async(
     depth: bytes | None = None,
 ) -> bytes:
     """`predict` for asyncio."""
-    answer = await _method(channel)(_request(model, data, options, depth), timeout=timeout, metadata=_metadata(token))
+    answer = await _method(channel)(_request(model, data, options, depth), timeout=timeout, metadata=metadata(token))
     return bytes(answer.prediction)
 
 
@@ -82,34 +82,46 @@ def _request(model: str, data: bytes, options: Mapping[str, str] | None, depth: 
     return messages()["PredictionsRequest"](model_name=model, input={FIELD: data, **fields})
 
 
-def _metadata(token: str | None) -> tuple[tuple[str, str], ...]:
+def metadata(token: str | None) -> tuple[tuple[str, str], ...]:
+    """What a call carries beside its message. token: of a server that asks for one."""
     return (("authorization", f"Bearer {token}"),) if token else ()
+
+
+Kinds = descriptor_pb2.FieldDescriptorProto
+
+
+def field(to: Any, name: str, number: int, kind: int, label: int = Kinds.LABEL_OPTIONAL, of: str | None = None) -> None:
+    """Describe a field of a message. of: the message that it is, with its package."""
+    to.field.add(name=name, number=number, type=kind, label=label, type_name=of)
+
+
+def entries(to: Any, name: str, number: int, package: str, kind: int, of: str | None = None) -> None:
+    """Describe a map from strings, which is a repeated message of keys and values. kind, of: of its values."""
+    entry = to.nested_type.add(name=f"{name.title()}Entry")
+    entry.options.map_entry = True
+    field(entry, "key", 1, Kinds.TYPE_STRING)
+    field(entry, "value", 2, kind, of=of)
+    field(to, name, number, Kinds.TYPE_MESSAGE, Kinds.LABEL_REPEATED, f".{package}.{to.name}.{entry.name}")
+
+
+def classes(file: Any) -> Mapping[str, Any]:
+    """The classes of a file's messages by name."""
+    # A pool of our own: TorchServe's generated code, which may be imported too, has messages of the same names.
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    names = (message.name for message in file.message_type)
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.{name}")) for name in names
+    }
 
 
 @cache
 def messages() -> Mapping[str, Any]:
     """The classes of the two messages by name."""
-    kinds = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="detserve/inference.proto", package=PACKAGE, syntax="proto3")
-
-    def add(to: Any, name: str, number: int, kind: int, label: int = kinds.LABEL_OPTIONAL) -> Any:
-        return to.field.add(name=name, number=number, type=kind, label=label)
-
     request = file.message_type.add(name="PredictionsRequest")
-    add(request, "model_name", 1, kinds.TYPE_STRING)
-    add(request, "model_version", 2, kinds.TYPE_STRING)
-    # A map is a repeated message of keys and values.
-    entry = request.nested_type.add(name="InputEntry")
-    entry.options.map_entry = True
-    add(entry, "key", 1, kinds.TYPE_STRING)
-    add(entry, "value", 2, kinds.TYPE_BYTES)
-    inputs = add(request, "input", 3, kinds.TYPE_MESSAGE, kinds.LABEL_REPEATED)
-    inputs.type_name = f".{PACKAGE}.PredictionsRequest.InputEntry"
-    response = file.message_type.add(name="PredictionResponse")
-    add(response, "prediction", 1, kinds.TYPE_BYTES)
-
-    # A pool of our own: TorchServe's generated code, which may be imported too, has messages of the same names.
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    names = ("PredictionsRequest", "PredictionResponse")
-    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in names}
+    field(request, "model_name", 1, Kinds.TYPE_STRING)
+    field(request, "model_version", 2, Kinds.TYPE_STRING)
+    entries(request, "input", 3, PACKAGE, Kinds.TYPE_BYTES)
+    field(file.message_type.add(name="PredictionResponse"), "prediction", 1, Kinds.TYPE_BYTES)
+    return classes(file)

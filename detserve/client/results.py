@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from detserve.client.answer import Answer
+from detserve.client.faces.wanted import Wanted
 
 
 def line(picture: Path, answer: Answer) -> str:
@@ -17,22 +18,32 @@ def line(picture: Path, answer: Answer) -> str:
 
 @dataclass(frozen=True)
 class Folder:
-    """An existing folder to write results to. json, drawn: whether to write NAME.json and NAME.drawn.jpg."""
+    """An existing folder to write results to.
+
+    json, drawn: whether to write NAME.json and NAME.drawn.jpg; wanted: what to make of faces; ask: the answer to a
+    picture's bytes, for what is covered.
+    """
 
     path: Path
     json: bool
     drawn: bool
+    wanted: Wanted
+    ask: Callable[[bytes], Answer]
 
     def write(self, name: str, data: bytes, answer: Answer) -> None:
-        """Write NAME.json, NAME.drawn.jpg and, for each map of the answer, NAME.map-MAP.jpg.
+        """Write NAME.json, NAME.drawn.jpg, for each map of the answer NAME.map-MAP.jpg, and what is made of faces.
 
         data: the picture's bytes. Raises OSError when a file cannot be written, or the picture is too large for a
-        JPEG; RequestError when the picture cannot be decoded here.
+        JPEG; RequestError when the picture cannot be decoded here; FaceError where faces cannot be aligned or covered.
         """
         if self.json:
             # One detection on each line, easy to read, compare and search.
             rows = ",\n".join(json.dumps(each, ensure_ascii=False) for each in answer.detections)
             (self.path / f"{name}.json").write_text(f"[\n{rows}\n]\n" if rows else "[]\n", "utf-8")
+        if self.wanted.anything:
+            from detserve.client.faces.pictures import Faces
+
+            Faces(self.path, self.wanted, self.ask).write(name, data, answer.detections)
         if not (self.drawn or answer.maps):
             return
         from detserve.client import drawing

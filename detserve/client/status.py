@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 TIMEOUT = "timeout"
 NO_CONNECTION = "no connection"
 BUSY = "503"
@@ -18,3 +20,9 @@ def of_grpc(code: str, details: str) -> tuple[str, str]:
     if exception and (code == "UNAVAILABLE" or exception == "InternalServerException.()"):
         return BUSY, message
     return {"DEADLINE_EXCEEDED": TIMEOUT, "UNAVAILABLE": NO_CONNECTION}.get(code, code), message
+
+
+def of_body(body: bytes) -> str:
+    """The status in an answer over gRPC, where only the body tells an error; nothing else of the body is read."""
+    code = re.match(rb'\{\s*"code":\s*(\d+)', body)
+    return code[1].decode() if code else "200"

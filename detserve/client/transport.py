@@ -1,134 +1,90 @@
-"""Transport: sends a picture to a model and returns its answer, over HTTP or gRPC. Tries again while it is busy."""
+"""Transport: a question → its answer. Asks again while the server is busy or away, after longer and longer pauses."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from detserve.client import status
-from detserve.client.answer import Answer, Failure, parse
+from detserve.client.answer import Answer, Failure, failure, parse
+from detserve.client.protocol import AsyncSend, Question, Reply, Send
+from detserve.client.retries import Retries
 from detserve.client.status import NO_CONNECTION, TIMEOUT
-from detserve.options import OPTIONS
-from detserve.pictures.depth import WithDepth
 
 if TYPE_CHECKING:
     import grpc
 
-HEADERS = {option.name: option.header for option in OPTIONS}
-PAUSES = (0.25, 0.5, 1.0, 2.0)
-"""Seconds before each further try."""
-CONNECT_SECONDS = 5.0
-"""A host that does not accept a connection within this time counts as absent."""
-
-Send = Callable[[bytes | WithDepth], tuple[int, bytes]]
-"""One try: a picture's bytes, with depth where there is any → status and body of the answer.
-
-Raises Failure when none comes. Threads may share it."""
-
 
 class Asker:
-    """Asks again, after longer and longer pauses, while the server is busy or away.
+    """Asks by blocking. Threads may share an asker."""
 
-    When it has stayed away for one picture, the next ones are tried only once each until one is answered. So a folder
-    of pictures does not wait picture by picture for a server that is not there. Threads may share an asker.
-    """
-
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, retries: Retries | None = None) -> None:
         self._send = send
-        self._there = True
+        self._retries = retries or Retries()
 
-    def ask(self, picture: bytes | WithDepth) -> Answer:
-        """The answer to a picture's bytes. Raises Failure when there is none."""
-        pauses = list(PAUSES if self._there else ())
+    def ask(self, question: Question) -> Answer:
+        """The answer to a question. Raises Failure when there is none."""
+        pauses = self._retries.pauses()
         while True:
             try:
-                answer = parse(*self._send(picture))
-                self._there = True
+                answer = parse(self._send(question))
+            except Failure as failed:
+                time.sleep(self._retries.after(failed, pauses))
+            else:
+                self._retries.answered()
                 return answer
-            except Failure as failure:
-                if not (failure.passes and pauses):
-                    self._there = failure.code != NO_CONNECTION
-                    raise
-            time.sleep(pauses.pop(0))
 
 
-@contextmanager
-def over_http(
-    url: str, model: str, options: Mapping[str, str], token: str | None = None, timeout: float = 30.0
-) -> Iterator[Send]:
-    """PUT requests to /predictions/MODEL at a URL, on connections that are kept.
+class AsyncAsker:
+    """Asks within asyncio."""
 
-    options: fields of the request, {"conf_threshold": "0.3"} for instance, sent as headers; token: for a server that
-    asks for one; timeout: seconds that the server may be silent.
-    """
-    import requests
+    def __init__(self, send: AsyncSend, retries: Retries | None = None) -> None:
+        self._send = send
+        self._retries = retries or Retries()
 
-    place = f"{url.rstrip('/')}/predictions/{quote(model, safe='')}"
-    headers = {HEADERS[name]: value for name, value in options.items()}
-
-    def authorise(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        # A header of the session would be replaced by what a .netrc file has for the host.
-        if token:
-            request.headers["Authorization"] = f"Bearer {token}"
-        return request
-
-    with requests.Session() as session:
-
-        def send(picture: bytes | WithDepth) -> tuple[int, bytes]:
-            limits = (min(CONNECT_SECONDS, timeout), timeout)
+    async def ask(self, question: Question) -> Answer:
+        """The answer to a question. Raises Failure when there is none."""
+        pauses = self._retries.pauses()
+        while True:
             try:
-                if isinstance(picture, WithDepth):
-                    form = {"image": bytes(picture.colour), "depth": bytes(picture.depth)}
-                    answer = session.post(place, files=form, headers=headers, auth=authorise, timeout=limits)
-                else:
-                    answer = session.put(place, data=picture, headers=headers, auth=authorise, timeout=limits)
-            except requests.ReadTimeout as error:
-                raise Failure(TIMEOUT, f"no answer within {timeout:g} s") from error
-            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-                raise Failure(NO_CONNECTION, f"{url}: {_cause(error)}") from error
-            except requests.RequestException as error:
-                raise Failure("no request", str(error)) from error
-            return answer.status_code, answer.content
-
-        yield send
+                answer = parse(await self._send(question))
+            except Failure as failed:
+                await asyncio.sleep(self._retries.after(failed, pauses))
+            else:
+                self._retries.answered()
+                return answer
 
 
 @contextmanager
-def over_grpc(
-    address: str, model: str, options: Mapping[str, str], token: str | None = None, timeout: float = 30.0
-) -> Iterator[Send]:
-    """Predictions at "HOST:PORT" on one channel. options and token as over HTTP; timeout: seconds for an answer."""
+def over_grpc(address: str, token: str | None = None, timeout: float = 30.0, v2: bool = False) -> Iterator[Send]:
+    """Predictions at "HOST:PORT" on one channel. token: as over HTTP; timeout: seconds for an answer; v2: of Triton."""
     import grpc
 
     from detserve.client import grpc as grpc_client
+    from detserve.client import v2_grpc
+
+    predict = v2_grpc.predict if v2 else grpc_client.predict
 
     with grpc_client.channel(address) as channel:
 
-        def send(picture: bytes | WithDepth) -> tuple[int, bytes]:
+        def send(question: Question) -> Reply:
+            sent = question.picture
+            picture, depth = (sent, None) if isinstance(sent, bytes) else (bytes(sent.colour), bytes(sent.depth))
             try:
-                colour, depth = (
-                    (bytes(picture.colour), bytes(picture.depth)) if isinstance(picture, WithDepth) else (picture, None)
-                )
-                return 200, grpc_client.predict(channel, model, colour, options, timeout, token, depth)
+                body = predict(channel, question.model, picture, question.options, timeout, token, depth)
             except grpc.RpcError as error:
                 raise _failure(error, address, timeout) from error
+            return Reply(200, body)
 
         yield send
-
-
-def _cause(error: BaseException) -> str:
-    """The message of the innermost error, without the layers around it."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _failure(error: grpc.RpcError, address: str, timeout: float) -> Failure:
     """The failure that an error of gRPC stands for."""
     code, message = status.of_grpc(error.code().name, error.details() or "")
     if code == TIMEOUT:
-        return Failure(TIMEOUT, f"no answer within {timeout:g} s")
-    return Failure(code, f"{address}: {message}" if code == NO_CONNECTION else message)
+        return failure(TIMEOUT, f"no answer within {timeout:g} s")
+    return failure(code, f"{address}: {message}" if code == NO_CONNECTION else message)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from detserve.client import transport
+from detserve.client import retries
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "PAUSES", (0.01, 0.02, 0.03))
+    monkeypatch.setattr(retries, "PAUSES", (0.01, 0.02))

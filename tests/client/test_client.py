@@ -14,7 +14,8 @@ import pytest
 
 from detserve.client import command as client
 from detserve.client import drawing, results
-from detserve.client.answer import Answer, Failure, parse
+from detserve.client.answer import Answer, Failure, Refused, parse
+from detserve.client.protocol import Reply
 from detserve.errors import SetupError
 from detserve.pictures.decode import decode
 from detserve.pictures.files import find
@@ -63,25 +64,27 @@ def test_no_two_results_have_one_name() -> None:
 
 
 def test_answers_are_lists_objects_with_maps_or_errors() -> None:
-    assert parse(200, b"[]") == Answer([])
+    assert parse(Reply(200, b"[]")) == Answer([])
     png = base64.b64encode(b"png").decode()
     body = json.dumps({"detections": [FACE], "maps": {"text": png}}).encode()
-    assert parse(200, body) == Answer([FACE], {"text": b"png"})
+    assert parse(Reply(200, body)) == Answer([FACE], {"text": b"png"})
     with pytest.raises(Failure, match=r"^422: too much$") as caught:
-        parse(200, b'{"code": 422, "type": "invalid_option", "message": "too\\nmuch"}')
+        parse(Reply(200, b'{"code": 422, "type": "invalid_option", "message": "too\\nmuch"}'))
     assert not caught.value.passes
+    assert isinstance(caught.value, Refused)
+    assert caught.value.type == "invalid_option"
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b"[1]", b'{"tabby": 0.9}', b"\xff"])
 def test_what_is_no_answer_of_detserve_is_a_failure(body: bytes) -> None:
     with pytest.raises(Failure, match=r"^502: (not an answer of detserve|an empty answer)"):
-        parse(502, body)
+        parse(Reply(502, body))
 
 
 @pytest.mark.parametrize("name", ["../text", "a/b", ""])
 def test_a_map_whose_name_leads_elsewhere_is_not_taken(name: str) -> None:
     with pytest.raises(Failure, match="not an answer"):
-        parse(200, json.dumps({"detections": [], "maps": {name: ""}}).encode())
+        parse(Reply(200, json.dumps({"detections": [], "maps": {name: ""}}).encode()))
 
 
 # Drawing
@@ -139,6 +142,35 @@ def test_nothing_found_changes_nothing_and_shapes_at_the_edges_are_drawn() -> No
     corner = {"xywh_ratio": [0.99, 0.01, 0.02, 0.02], "conf": 0.5}
     assert changed(drawing.draw(grey_picture(), [corner]))[:20, 150:].any()
     assert drawing.draw(grey_picture(1, 1), [corner]).shape == (1, 1, 3)
+
+
+def test_dots_on_landmarks_scale_with_the_face_and_not_with_the_picture() -> None:
+    def dots(width: int, height: int, side: float) -> int:
+        found = {**FACE, "xywh_ratio": [0.5, 0.5, side / width, side / height], "landmarks_ratio": [0.5, 0.5]}
+        drawn = drawing.draw(grey_picture(width, height), [found])
+        return int((drawn == drawing.ORANGE).all(axis=2).sum())
+
+    assert dots(2000, 2000, 100) == dots(400, 400, 100)
+    assert dots(2000, 2000, 600) > 10 * dots(2000, 2000, 100)
+    assert 1 <= dots(2000, 2000, 20) <= 9
+
+
+def test_labels_keep_off_other_faces() -> None:
+    """Small faces in rows, which labels above them would hide: inside of each box nothing is changed."""
+    size, step, side = 600, 50, 26
+    faces = [
+        {"xywh_ratio": [x / size, y / size, side / size, side / size], "conf": 0.8}
+        for y in range(step, size - step, side + 4)
+        for x in range(step, size - step, step)
+    ]
+    marks = changed(drawing.draw(grey_picture(size, size), faces))
+    for face in faces:
+        x, y = (int(value * size) for value in face["xywh_ratio"][:2])
+        inside = marks[y - side // 2 + 3 : y + side // 2 - 2, x - side // 2 + 3 : x + side // 2 - 2]
+        assert inside.mean() <= drawing.COVERED
+    below = changed(drawing.draw(grey_picture(size, size), [{**FACE, "xywh_ratio": [0.5, 0.05, 0.1, 0.1]}]))
+    assert not below[5:55, 275:325].any(), "a label of a face at the top would hide it"
+    assert below[63:75, 275:290].all()
 
 
 def test_a_heat_map_is_red_where_the_map_is_high_and_blue_where_it_is_low() -> None:

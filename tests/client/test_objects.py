@@ -23,7 +23,6 @@ from detserve.worker import masks
 
 @given(st.integers(1, 40), st.integers(1, 40), st.floats(0, 1), st.integers(0, 2**32))
 def test_run_lengths_come_back_as_pixels(width: int, height: int, share: float, seed: int) -> None:
-    pytest.importorskip("pycocotools")
     bits = np.random.default_rng(seed).random((height, width)) < share
     counts = masks.rle(Cutout(0, 0, bits), (width, height))["counts"]
     assert (decode(counts, (width, height)) == bits).all()
@@ -43,7 +42,6 @@ def object_of(bits: np.ndarray, form: str, **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("form", ["rle", "polygon"])
 def test_a_mask_is_drawn_in_its_classes_colour_with_a_legend(form: str) -> None:
-    pytest.importorskip("pycocotools")
     bits = np.zeros((200, 300), bool)
     bits[60:140, 90:210] = True
     found = object_of(bits, form)

@@ -17,18 +17,28 @@ import pytest
 
 from detserve.client import grpc as grpc_client
 from detserve.client import transport
-from detserve.client.answer import Answer, Failure
+from detserve.client.answer import Answer, Failure, failure
+from detserve.client.http import Http
+from detserve.client.protocol import Question, Reply
 from detserve.client.status import NO_CONNECTION, TIMEOUT
 
+PICTURE = Question("fd1", b"picture")
 FACE = {"xywh_ratio": [0.5, 0.5, 0.4, 0.4], "conf": 0.9}
 
 
 @contextmanager
-def http_server(answer: Callable[[int, BaseHTTPRequestHandler], tuple[int, bytes]]) -> Iterator[str]:
-    """A server whose n-th answer, counted from 0, is of that function → its URL."""
+def http_server(
+    answer: Callable[[int, BaseHTTPRequestHandler], tuple[int, bytes]], keep: bool = False
+) -> Iterator[str]:
+    """A server whose n-th answer, counted from 0, is of that function, which may give it `more_headers` → its URL.
+
+    keep: whether connections are kept.
+    """
     count = iter(range(1_000_000))
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1" if keep else "HTTP/1.0"
+
         def do_PUT(self) -> None:
             self.body = self.rfile.read(int(self.headers["Content-Length"]))
             status, body = answer(next(count), self)
@@ -36,7 +46,8 @@ def http_server(answer: Callable[[int, BaseHTTPRequestHandler], tuple[int, bytes
                 return  # hangs up
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
-            self.send_header("Retry-After", "0")
+            for header in getattr(self, "more_headers", {"Retry-After": "0"}).items():
+                self.send_header(*header)
             self.end_headers()
             self.wfile.write(body)
 
@@ -46,9 +57,11 @@ def http_server(answer: Callable[[int, BaseHTTPRequestHandler], tuple[int, bytes
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def error(status: int) -> tuple[int, bytes]:
@@ -67,13 +80,13 @@ def test_a_busy_or_broken_server_is_asked_again(first: tuple[int, bytes]) -> Non
         asked.append(request.body)
         return first if n < 2 else GOOD
 
-    with http_server(answer) as url, transport.over_http(url, "fd1", {}) as send:
-        assert transport.Asker(send).ask(b"picture") == Answer([FACE])
+    with http_server(answer) as url, Http(url) as send:
+        assert transport.Asker(send).ask(PICTURE) == Answer([FACE])
     assert asked == [b"picture"] * 3
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize(("status", "tries"), [(400, 1), (413, 1), (422, 1), (429, 1), (500, 1), (503, 4)])
+@pytest.mark.parametrize(("status", "tries"), [(400, 1), (413, 1), (422, 1), (429, 1), (500, 1), (503, 5)])
 def test_a_refusal_is_final_and_a_busy_server_too_in_the_end(status: int, tries: int) -> None:
     asked = []
 
@@ -83,10 +96,10 @@ def test_a_refusal_is_final_and_a_busy_server_too_in_the_end(status: int, tries:
 
     with (
         http_server(answer) as url,
-        transport.over_http(url, "fd1", {}) as send,
+        Http(url) as send,
         pytest.raises(Failure, match=f"^{status}: m$"),
     ):
-        transport.Asker(send).ask(b"picture")
+        transport.Asker(send).ask(PICTURE)
     assert len(asked) == tries
 
 
@@ -94,23 +107,23 @@ def test_a_refusal_is_final_and_a_busy_server_too_in_the_end(status: int, tries:
 def test_a_server_that_is_away_is_waited_for_once() -> None:
     tries, away = [], True
 
-    def send(picture: bytes) -> tuple[int, bytes]:
-        tries.append(picture)
+    def send(question: Question) -> Reply:
+        tries.append(question.picture)
         if away:
-            raise Failure(NO_CONNECTION, "away")
-        return GOOD
+            raise failure(NO_CONNECTION, "away")
+        return Reply(*GOOD)
 
     asker = transport.Asker(send)
-    for picture, count in ((b"1", 4), (b"2", 1), (b"3", 1)):
+    for picture, count in ((b"1", 5), (b"2", 1), (b"3", 1)):
         with pytest.raises(Failure, match="no connection: away"):
-            asker.ask(picture)
+            asker.ask(Question("fd1", picture))
         assert tries.count(picture) == count
     away = False
-    assert asker.ask(b"4").detections
+    assert asker.ask(Question("fd1", b"4")).detections
     away = True
     with pytest.raises(Failure):
-        asker.ask(b"5")
-    assert tries.count(b"5") == 4
+        asker.ask(Question("fd1", b"5"))
+    assert tries.count(b"5") == 5
 
 
 def test_options_and_the_token_travel_as_headers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -124,9 +137,9 @@ def test_options_and_the_token_travel_as_headers(monkeypatch: pytest.MonkeyPatch
 
     with (
         http_server(answer) as url,
-        transport.over_http(f"{url}/", "a/b", {"conf_threshold": "0.3"}, token="key") as send,
+        Http(f"{url}/", token="key") as send,
     ):
-        send(b"picture")
+        send(Question("a/b", b"picture", {"conf_threshold": "0.3"}))
     assert (seen["path"], seen["X-Conf-Threshold"]) == ("/predictions/a%2Fb", "0.3")
     assert seen["Authorization"] == "Bearer key"
 
@@ -134,12 +147,12 @@ def test_options_and_the_token_travel_as_headers(monkeypatch: pytest.MonkeyPatch
 def test_a_silent_server_is_a_timeout_over_both_protocols() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        for over, place in ((transport.over_http, f"http://{address}"), (transport.over_grpc, address)):
+        for over, place in ((Http, f"http://{address}"), (transport.over_grpc, address)):
             with (
-                over(place, "fd1", {}, timeout=0.2) as send,
+                over(place, timeout=0.2) as send,
                 pytest.raises(Failure, match="no answer within") as caught,
             ):
-                transport.Asker(send).ask(b"picture")
+                transport.Asker(send).ask(PICTURE)
             assert caught.value.code == TIMEOUT
 
 
@@ -173,8 +186,8 @@ TOO_LARGE = (grpc.StatusCode.RESOURCE_EXHAUSTED, "gRPC message exceeds maximum s
 @pytest.mark.parametrize(
     ("told", "tries", "said"),
     [
-        (QUEUE_FULL, 4, '503: Model "fd1" has no worker to serve'),
-        (BATCH_FAILED, 4, "503: Prediction failed"),
+        (QUEUE_FULL, 5, '503: Model "fd1" has no worker to serve'),
+        (BATCH_FAILED, 5, "503: Prediction failed"),
         (NOT_FOUND, 1, "INTERNAL: Model not found: fd1"),
         (TOO_LARGE, 1, "RESOURCE_EXHAUSTED: gRPC message exceeds maximum size"),
     ],
@@ -189,10 +202,10 @@ def test_errors_of_grpc_are_told_apart(told: tuple[Any, str], tries: int, said: 
 
     with (
         grpc_server(answer) as address,
-        transport.over_grpc(address, "fd1", {}) as send,
+        transport.over_grpc(address) as send,
         pytest.raises(Failure) as caught,
     ):
-        transport.Asker(send).ask(b"picture")
+        transport.Asker(send).ask(PICTURE)
     assert (str(caught.value), len(asked)) == (said, tries)
 
 
@@ -206,6 +219,6 @@ def test_a_busy_server_is_asked_again_over_grpc() -> None:
             context.abort(*QUEUE_FULL)
         return GOOD[1]
 
-    with grpc_server(answer) as address, transport.over_grpc(address, "fd1", {"detect": "off"}) as send:
-        assert transport.Asker(send).ask(b"picture").detections == [FACE]
+    with grpc_server(answer) as address, transport.over_grpc(address) as send:
+        assert transport.Asker(send).ask(Question("fd1", b"picture", {"detect": "off"})).detections == [FACE]
     assert [dict(request.input) for request in requests] == [{"data": b"picture", "detect": b"off"}] * 3

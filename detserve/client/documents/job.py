@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detserve.client.documents.opening import open_pages, source
-from detserve.client.documents.output import Answered, Draft, Writer
+from detserve.client.documents.output import Answered, Writer
 from detserve.client.documents.page import DocumentError, Page, Pages, Source
+from detserve.client.draft import Draft
 
 SUFFIXES = {"json": ".json", "txt": ".txt", "md": ".md", "hocr": ".hocr", "alto": ".alto.xml", "pdf": ".pdf"}
 

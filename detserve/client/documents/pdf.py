@@ -16,8 +16,9 @@ from pikepdf import Array, Dictionary, Name, Object, Pdf, Stream
 from detserve.client.documents import encoding
 from detserve.client.documents.font import Font
 from detserve.client.documents.layer import operators
-from detserve.client.documents.output import Answered, Draft
+from detserve.client.documents.output import Answered
 from detserve.client.documents.page import DocumentError, Matrix, Page, Source
+from detserve.client.draft import Draft
 from detserve.pictures import jpeg
 from detserve.pictures.decode import decode
 

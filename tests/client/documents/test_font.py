@@ -7,7 +7,8 @@ import io
 import zlib
 
 import pikepdf
-import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 
 from detserve.client.documents import font
 from detserve.client.documents.text import WIDTHS
@@ -15,9 +16,6 @@ from detserve.client.documents.text import WIDTHS
 
 def made() -> bytes:
     """A TrueType font of one filled box of each width, as high as a line."""
-    builder = pytest.importorskip("fontTools.fontBuilder", reason="pip install fonttools")
-    from fontTools.pens.ttGlyphPen import TTGlyphPen
-
     names = [f"box{width}" for width in WIDTHS]
     glyphs = {}
     for name, width in zip(names, WIDTHS, strict=True):
@@ -28,7 +26,7 @@ def made() -> bytes:
             pen.lineTo(point)
         pen.closePath()
         glyphs[name] = pen.glyph()
-    made = builder.FontBuilder(1000, isTTF=True)
+    made = FontBuilder(1000, isTTF=True)
     made.setupGlyphOrder([".notdef", *names])
     made.setupGlyf({".notdef": TTGlyphPen(None).glyph(), **glyphs})
     made.setupHorizontalMetrics({".notdef": (500, 0)} | {n: (w, 0) for n, w in zip(names, WIDTHS, strict=True)})

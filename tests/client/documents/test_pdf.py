@@ -14,8 +14,9 @@ from PIL import Image
 
 from detserve.client.documents import pdf as writing
 from detserve.client.documents.opening import open_pages, source
-from detserve.client.documents.output import Answered, Draft, Writer
+from detserve.client.documents.output import Answered, Writer
 from detserve.client.documents.page import Page
+from detserve.client.draft import Draft
 from detserve.pictures.decode import decode
 from tests.client.documents import made
 from tests.client.documents.made import answered, pdftotext, rows, said, split
