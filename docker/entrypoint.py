@@ -1,58 +1,142 @@
 """What the containers start: environment variables → serve.py, which replaces this process.
 
-The container's arguments are handed on to serve.py behind those of the environment. docs/docker.md has the variables.
+All variables are checked first: one that makes no sense ends this with status 1 and a line that names it. The
+container's arguments are handed on to serve.py behind those of the environment. docs/docker.md has the variables.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-OPTIONS = {
-    "WORKERS": "--workers",
-    "BATCH_SIZE": "--batch-size",
-    "MAX_BATCH_DELAY": "--max-batch-delay",
-    "METRICS_ADDRESS": "--metrics-address",
-    "TOKEN_AUTH": "--token-auth",
-    "TOKEN_MINUTES": "--token-minutes",
-}
-FLAGS = {"TOLERATE_BROKEN": "--tolerate-broken", "NO_MODEL_API": "--no-model-api"}
-# TorchServe replaces a key as soon as it expires. With its hour, every client's calls would end once an hour.
-DEFAULTS = {"TOKEN_AUTH": "on", "TOKEN_MINUTES": str(366 * 24 * 60)}
-ON, OFF = ("1", "true", "on", "yes"), ("", "0", "false", "off", "no")
+ON, OFF = ("1", "true", "on", "yes"), ("0", "false", "off", "no")
 
 
 def main(arguments: list[str]) -> None:
     """Become serve.py. Exits with status 1 and a line on stderr for a variable that makes no sense."""
-    environment = DEFAULTS | {name: value for name, value in os.environ.items() if value}
-    models = environment.get("MODELS", "").split()
-    tolerant = _switch("TOLERATE_BROKEN", environment)
-    command = [sys.executable, str(ROOT / "serve.py"), "--address", "0.0.0.0", *_options(environment)]
+    environment = DEFAULTS | {name: value.strip() for name, value in os.environ.items() if value.strip()}
+    try:
+        words = {name: check(environment[name]) for name, check in CHECKS.items() if name in environment}
+    except BadVariable as error:
+        sys.exit(f"entrypoint: {error}")
+    tolerant = _is_on(environment.get("TOLERATE_BROKEN", "off"))
+    command = [sys.executable, str(ROOT / "serve.py"), "--address", "0.0.0.0", *_options(words)]
+    models = words.get("MODELS", "").split()
+    names = [model.partition("=")[0] for model in models]
     if folder := environment.get("ENGINES"):
         import engines
 
-        names = [model.partition("=")[0] for model in models]
         backend, precision = environment.get("BACKEND", "auto"), environment.get("PRECISION")
         command += ["--model-store", str(engines.prepare(Path(folder), names, backend, precision, tolerant))]
-    _say_how_to_call(environment["TOKEN_AUTH"])
+    elif not tolerant:
+        _find(names, arguments)
+    _say_how_to_call(words["TOKEN_AUTH"])
     os.execv(command[0], [*command, *models, *arguments])
 
 
-def _options(environment: Mapping[str, str]) -> list[str]:
-    pairs = [(option, environment[name]) for name, option in OPTIONS.items() if name in environment]
-    flags = [flag for name, flag in FLAGS.items() if _switch(name, environment)]
-    return [*(word for pair in pairs for word in pair), *flags]
+class BadVariable(ValueError):
+    """A variable of the environment has a value that makes no sense."""
 
 
-def _switch(name: str, environment: Mapping[str, str]) -> bool:
-    value = environment.get(name, "").lower()
-    if value not in ON + OFF:
-        sys.exit(f"entrypoint: {name} is on or off, 1 or 0, not {value!r}")
-    return value in ON
+def _whole(name: str, least: int) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if not (value.isascii() and value.isdecimal() and int(value) >= least):
+            raise BadVariable(f"{name} is a whole number of at least {least}, not {value!r}")
+        return value
+
+    return check
+
+
+def _switch(name: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value.lower() not in ON + OFF:
+            raise BadVariable(f"{name} is on or off, 1 or 0, true or false, yes or no, not {value!r}")
+        return "on" if _is_on(value) else "off"
+
+    return check
+
+
+def _is_on(value: str) -> bool:
+    return value.lower() in ON
+
+
+def _one_of(name: str, choices: Sequence[str]) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in choices:
+            raise BadVariable(f"{name} is one of {', '.join(choices)}, not {value!r}")
+        return value
+
+    return check
+
+
+def _address(value: str) -> str:
+    try:
+        return str(IPv4Address(value))
+    except AddressValueError:
+        raise BadVariable(f"METRICS_ADDRESS is an IPv4 address, 0.0.0.0 for instance, not {value!r}") from None
+
+
+def _models(value: str) -> str:
+    names = []
+    for model in value.split():
+        name, sign, workers = model.partition("=")
+        if not name or (sign and not (workers.isascii() and workers.isdecimal())):
+            raise BadVariable(f"MODELS is NAME or NAME=WORKERS each, 'fd1=2 td1' for instance, not {model!r}")
+        if name in names:
+            raise BadVariable(f"MODELS names {name} twice")
+        names.append(name)
+    return value
+
+
+CHECKS: Mapping[str, Callable[[str], str]] = {
+    "MODELS": _models,
+    "WORKERS": _whole("WORKERS", 0),
+    "BATCH_SIZE": _whole("BATCH_SIZE", 1),
+    "MAX_BATCH_DELAY": _whole("MAX_BATCH_DELAY", 0),
+    "METRICS_ADDRESS": _address,
+    "TOKEN_AUTH": _switch("TOKEN_AUTH"),
+    "TOKEN_MINUTES": _whole("TOKEN_MINUTES", 1),
+    "STOP_TIMEOUT": _whole("STOP_TIMEOUT", 1),
+    "TOLERATE_BROKEN": _switch("TOLERATE_BROKEN"),
+    "NO_MODEL_API": _switch("NO_MODEL_API"),
+    "DETSERVE_THREADS": _whole("DETSERVE_THREADS", 1),
+    "BACKEND": _one_of("BACKEND", ("auto", "eager", "onnx", "openvino", "tensorrt", "torchscript")),
+    "PRECISION": _one_of("PRECISION", ("auto", "fp32", "fp16", "bf16", "int8")),
+}
+"""Each variable's value → the same as serve.py takes it; raises BadVariable."""
+OPTIONS = ("WORKERS", "BATCH_SIZE", "MAX_BATCH_DELAY", "METRICS_ADDRESS", "TOKEN_AUTH", "TOKEN_MINUTES", "STOP_TIMEOUT")
+FLAGS = ("TOLERATE_BROKEN", "NO_MODEL_API")
+"""The options of serve.py of these names with a value, and without one."""
+# TorchServe replaces a key as soon as it expires. With its hour, every client's calls would end once an hour.
+DEFAULTS = {"TOKEN_AUTH": "on", "TOKEN_MINUTES": str(366 * 24 * 60), "STOP_TIMEOUT": "60"}
+
+
+def _options(words: Mapping[str, str]) -> list[str]:
+    pairs = [(name, words[name]) for name in OPTIONS if name in words]
+    return [
+        *(word for name, value in pairs for word in (_option(name), value)),
+        *(_option(name) for name in FLAGS if words.get(name) == "on"),
+    ]
+
+
+def _option(name: str) -> str:
+    return f"--{name.lower().replace('_', '-')}"
+
+
+def _find(names: Sequence[str], arguments: Sequence[str]) -> None:
+    """Exit with status 1 where one of the models has no archive."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--model-store", type=Path, default=ROOT / "model_store")
+    store = parser.parse_known_args(arguments)[0].model_store
+    there = sorted(archive.stem for archive in store.glob("*.mar"))
+    if lacking := [name for name in names if name not in there]:
+        sys.exit(f"entrypoint: MODELS: no archive of {' and '.join(lacking)} in {store}, only {', '.join(there)}")
 
 
 def _say_how_to_call(token_auth: str) -> None:

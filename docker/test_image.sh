@@ -22,7 +22,10 @@ trap finish EXIT
 
 say() { echo "- $*"; }
 fail() { echo "FAILED: $*" >&2; exit 1; }
-start() { "$engine" run -d --name "$name" -p "127.0.0.1:$port:8080" "${strict[@]}" "$@" >/dev/null; }
+start() {
+    SECONDS=0
+    "$engine" run -d --name "$name" --stop-timeout 60 -p "127.0.0.1:$port:8080" "${strict[@]}" "$@" >/dev/null
+}
 remove() { "$engine" rm -fv "$name" >/dev/null; }
 health() { "$engine" exec "$name" python /app/docker/healthcheck.py; }
 predict() { curl -sS --noproxy '*' -o "$scratch/answer" -w '%{http_code}' "$@" "http://127.0.0.1:$port/predictions/$model"; }
@@ -32,17 +35,37 @@ reachable() {
 }
 wait_healthy() {
     for _ in $(seq 120); do
-        if health >"$scratch/health" 2>&1; then return; fi
+        if health >"$scratch/health" 2>&1; then say "healthy after $SECONDS s"; return; fi
         [ "$("$engine" inspect --format '{{.State.Running}}' "$name")" = true ] || fail "the container has ended"
         sleep 1
     done
     fail "not healthy after two minutes: $(cat "$scratch/health")"
 }
+inside() { "$engine" run --rm -i --entrypoint "$1" "$image" "${@:2}"; }
+# The entry point refuses it with this one line and status 1.
+refused() {
+    local line=$1 status=0
+    "$engine" run --rm "${@:2}" "$image" >"$scratch/out" 2>"$scratch/err" || status=$?
+    said=$(grep -v '^time=' "$scratch/err" || true) # without podman's own complaints
+    if [ "$status" != 1 ] || [ -s "$scratch/out" ] || [ "$said" != "entrypoint: $line" ]; then
+        fail "${*:2}: status $status, $(cat "$scratch/out" "$scratch/err")"
+    fi
+}
 stop() {
-    "$engine" stop -t 60 "$name" >/dev/null
+    "$engine" stop "$name" >/dev/null
     code=$("$engine" inspect --format '{{.State.ExitCode}}' "$name")
     [ "$code" = 0 ] || fail "stopped with status $code"
 }
+
+say "no file lends its owner's rights; no tests of the packages"
+found=$(inside find / -xdev -type f -perm /6000 2>/dev/null; inside find /opt/venv -type d -regex '.*/\(unit_\)?tests?')
+[ -z "$found" ] || fail "in the image: $found"
+
+say "variables that make no sense"
+refused "BATCH_SIZE is a whole number of at least 1, not 'abc'" -e BATCH_SIZE=abc
+refused "DETSERVE_THREADS is a whole number of at least 1, not 'abc'" -e DETSERVE_THREADS=abc
+refused "MODELS is NAME or NAME=WORKERS each, 'fd1=2 td1' for instance, not 'fd1=x'" -e MODELS=fd1=x
+refused "MODELS: no archive of fd9 in /app/model_store, only fd1, ocr1, td1" -e MODELS=fd9
 
 say "read-only, without capabilities, as a user of its own; a key is asked for"
 start "$image"
@@ -73,6 +96,30 @@ model=fd1
 stop
 remove
 
+say "stopped while 60 callers of ocr1 wait"
+inside python - >"$scratch/page.png" <<'PY'
+import sys, cv2, numpy
+page = numpy.full((800, 640, 3), 255, numpy.uint8)
+for y in range(40, 800, 40):
+    cv2.putText(page, "a line of text to be read", (20, y), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (0, 0, 0), 2)
+sys.stdout.buffer.write(cv2.imencode(".png", page)[1].tobytes())
+PY
+start -e TOKEN_AUTH=false -e MODELS=ocr1 "$image"
+wait_healthy
+for n in $(seq 60); do
+    curl -s --noproxy '*' -T "$scratch/page.png" -o "$scratch/ocr$n" -w '%{http_code}\n' \
+        "http://127.0.0.1:$port/predictions/ocr1" >>"$scratch/statuses" &
+done
+sleep 2
+under_way=$((60 - $(wc -l <"$scratch/statuses")))
+[ "$under_way" -gt 0 ] || fail "all 60 were answered before the stop: a longer page is needed"
+SECONDS=0
+stop
+for _ in $(seq 100); do [ "$(wc -l <"$scratch/statuses")" -ge 60 ] || sleep 0.1; done
+say "$under_way of them when it was stopped; it took $SECONDS s"
+[ "$(grep -c '^200$' "$scratch/statuses")" = 60 ] || fail "of 60: $(sort "$scratch/statuses" | uniq -c | xargs)"
+remove
+
 say "a model that cannot be loaded"
 cat >"$scratch/archive.py" <<'PY'
 import io, json, sys, zipfile
@@ -86,7 +133,7 @@ with zipfile.ZipFile(whole, "w") as archive:
     archive.writestr("bad_handler.py", handler)
 sys.stdout.buffer.write(whole.getvalue())
 PY
-"$engine" run --rm -i --entrypoint python "$image" - <"$scratch/archive.py" >"$scratch/bad.mar"
+inside python - <"$scratch/archive.py" >"$scratch/bad.mar"
 chmod 755 "$scratch"
 bad=(-v "$scratch/bad.mar:/app/model_store/bad.mar:ro" -e MODELS="fd1=1 bad" -e TOKEN_AUTH=off)
 start "${bad[@]}" "$image"

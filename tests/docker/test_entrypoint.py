@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from detserve.places import packing
 from detserve.serve.config import Settings
 from tests.harness.archives import write_archive
 from tests.harness.server import ROOT, Container, java_processes
@@ -18,6 +19,7 @@ def management(settings: Settings, path: str) -> list[dict]:
     return requests.get(f"http://127.0.0.1:{settings.management_port}{path}", timeout=10).json()
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_the_environment_says_what_is_served_and_how(settings: Settings, container: Start) -> None:
     shutil.copy(settings.model_store / "echo.mar", settings.model_store / "second.mar")
@@ -97,23 +99,55 @@ def test_where_none_is_left_the_container_ends(settings: Settings, container: St
 
 
 @pytest.mark.parametrize(
-    ("variables", "status", "message"),
+    ("variables", "message"),
     [
-        ({"TOLERATE_BROKEN": "maybe"}, 1, "entrypoint: TOLERATE_BROKEN is on or off, 1 or 0, not 'maybe'"),
-        ({"MODELS": "echo=two"}, 2, "'echo=two' is not NAME or NAME=WORKERS, fd1=2 for instance"),
-        ({"MODELS": "echo echo=2"}, 1, "serve: a model is named twice: echo echo"),
-        ({"MODELS": "fd9"}, 1, "fd9.mar: make model_store/fd9.mar, or python repack.py fd9"),
-        ({"BATCH_SIZE": "0"}, 1, "serve: batch_size must be a whole number of at least 1, not 0"),
-        ({"TOKEN_AUTH": "perhaps"}, 2, "--token-auth: invalid choice: 'perhaps'"),
-        ({"TOKEN_MINUTES": "0"}, 1, "serve: --token-minutes must be at least 1, not 0"),
-        ({"METRICS_ADDRESS": "localhost"}, 1, "serve: address 'localhost' is no IPv4 address"),
+        ({"TOLERATE_BROKEN": "maybe"}, "TOLERATE_BROKEN is on or off, 1 or 0, true or false, yes or no, not 'maybe'"),
+        ({"NO_MODEL_API": "2"}, "NO_MODEL_API is on or off, 1 or 0, true or false, yes or no, not '2'"),
+        ({"TOKEN_AUTH": "perhaps"}, "TOKEN_AUTH is on or off, 1 or 0, true or false, yes or no, not 'perhaps'"),
+        ({"MODELS": "echo=two"}, "MODELS is NAME or NAME=WORKERS each, 'fd1=2 td1' for instance, not 'echo=two'"),
+        ({"MODELS": "echo =2"}, "MODELS is NAME or NAME=WORKERS each, 'fd1=2 td1' for instance, not '=2'"),
+        ({"MODELS": "echo echo=2"}, "MODELS names echo twice"),
+        ({"MODELS": "echo fd9"}, "MODELS: no archive of fd9 in {store}, only echo"),
+        ({"WORKERS": "-1"}, "WORKERS is a whole number of at least 0, not '-1'"),
+        ({"BATCH_SIZE": "abc"}, "BATCH_SIZE is a whole number of at least 1, not 'abc'"),
+        ({"BATCH_SIZE": "0"}, "BATCH_SIZE is a whole number of at least 1, not '0'"),
+        ({"MAX_BATCH_DELAY": "2.5"}, "MAX_BATCH_DELAY is a whole number of at least 0, not '2.5'"),
+        ({"TOKEN_MINUTES": "0"}, "TOKEN_MINUTES is a whole number of at least 1, not '0'"),
+        ({"STOP_TIMEOUT": "60s"}, "STOP_TIMEOUT is a whole number of at least 1, not '60s'"),
+        ({"DETSERVE_THREADS": "abc"}, "DETSERVE_THREADS is a whole number of at least 1, not 'abc'"),
+        ({"METRICS_ADDRESS": "localhost"}, "METRICS_ADDRESS is an IPv4 address, 0.0.0.0 for instance, not 'localhost'"),
+        ({"ENGINES": "/nowhere", "MODELS": "fd1", "BACKEND": "trt"},
+         "BACKEND is one of auto, eager, onnx, openvino, tensorrt, torchscript, not 'trt'"),
+        ({"ENGINES": "/nowhere", "MODELS": "fd1", "PRECISION": "half"},
+         "PRECISION is one of auto, fp32, fp16, bf16, int8, not 'half'"),
     ],
-)
-def test_what_makes_no_sense_is_refused(
-    variables: dict[str, str], status: int, message: str, settings: Settings, container: Start
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused_by_its_name_before_anything_is_said(
+    variables: dict[str, str], message: str, settings: Settings, container: Start
 ) -> None:
-    found, errors = container(settings, **variables).fail()
-    assert (found, message in errors.splitlines()[-1]) == (status, True), errors
+    started = container(settings, **variables)
+    expected = f"entrypoint: {message.format(store=settings.model_store)}\n"
+    assert started.fail() == (1, expected)
+    assert started.printed == ""
+    assert not settings.run_dir.exists()
+
+
+@pytest.mark.parametrize("word", ["false", "No", "0", "OFF"])
+def test_every_usual_word_for_off_is_taken(word: str, settings: Settings, container: Start) -> None:
+    started = container(settings, "fd9", TOKEN_AUTH=word)  # ends by itself: there is no fd9
+    assert started.fail() == (1, f"serve: no {settings.model_store}/fd9.mar, only echo: {packing('fd9')}\n")
+    assert "No keys are asked for" in started.printed
+
+
+def test_the_backends_and_precisions_are_those_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docker")
+    import entrypoint
+
+    from detserve import engines
+
+    found = {precision for name in engines.ADAPTERS for precision in engines._adapter(name).precisions}
+    assert {entrypoint.CHECKS["BACKEND"](name) for name in ("auto", *engines.ADAPTERS)} == {"auto", *engines.ADAPTERS}
+    assert {entrypoint.CHECKS["PRECISION"](name) for name in found} == found
 
 
 @pytest.mark.e2e

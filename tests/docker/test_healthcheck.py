@@ -67,6 +67,7 @@ def test_red_without_a_model_or_a_server(settings: Settings, container: Start) -
     assert (status, "TorchServe does not answer at " in line) == (1, True)
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_keys_that_have_expired_are_renewed(settings: Settings, container: Start) -> None:
     started = container(settings, TOKEN_MINUTES="1")
