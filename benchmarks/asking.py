@@ -41,6 +41,7 @@ def opened(options: argparse.Namespace) -> Iterator[Callable[[Mapping[str, str]]
 def in_process(path: Path) -> Iterator[Callable[[Mapping[str, str]], Ask]]:
     """An archive's engines behind this checkout's pipeline, one picture at a time, on one thread as in a worker."""
     from detserve.bench.engine import packed
+    from detserve.core.machine import gpus
     from detserve.engines.base import Device
     from detserve.errors import RequestError
     from detserve.options import Options
@@ -48,7 +49,7 @@ def in_process(path: Path) -> Iterator[Callable[[Mapping[str, str]], Ask]]:
     from detserve.worker.response import content
 
     with packed(path) as target:
-        pipeline = load_pipeline(target.recipe, target.folder, Device(threads=1, gpu=0))
+        pipeline = load_pipeline(target.recipe, target.folder, Device(threads=1, gpu=0 if gpus() else None))
 
         def ask(picture: bytes, headers: Mapping[str, str]) -> Answer:
             (result,) = pipeline([(picture, Options.parse(headers, pipeline.spec, target.recipe.options))])

@@ -19,7 +19,7 @@ from detserve.bench.runner import Runner, Timing
 from detserve.bench.summary import Summary
 from detserve.bench.target import HttpTarget
 
-SIZES = ("512x512", "1920x1440", "4000x3000")
+SIZES = ("512x512", "1280x720", "1920x1080", "1920x1440", "4000x3000")
 CALLERS = 16
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n[]"
 END = b"\r\n\r\n"
@@ -76,7 +76,7 @@ def _serve(pipe: Connection) -> None:
 def ceiling(sizes: Sequence[str] = SIZES, processes: int = 1, seconds: float = 2.0) -> str:
     """A closed loop with each picture on the server that answers at once → a table."""
     rows = [["picture", "hits/s", "client ms/hit", "errors"]]
-    data = [samples.load(size)[0].data for size in sizes]
+    data = [samples.of_size(size) for size in sizes]
     with noop() as url, Runner(HttpTarget(url), data, processes) as runner:
         for number, size in enumerate(sizes):
             run = runner.run(Closed(CALLERS), Timing(0.5, seconds), only=number)

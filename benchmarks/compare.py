@@ -5,7 +5,13 @@
 (a) the limit: as many processes as there are cores run the archive's pipeline in process, from bytes to JSON.
 (b) detserve: the same archive behind TorchServe, as `make serve` starts it, with a worker for each core.
 (c) plain: a handler as one writes it on the first day (plain_handler.py for faces, plain_text_handler.py for text) on a
-    stock TorchServe, the same weights. There is none for ocr1; benchmarks.reading has the package rapidocr beside it.
+    stock TorchServe, the same weights. There is none for ocr1.
+(d) hand-built: for faces, the best server of one's own that a day's work gives (hand_built_server.py): FastAPI, two
+    workers, OpenVINO in 16 bits, the same weights.
+(e) Triton: the same archive by `repack.py --triton`, pictures as bytes over HTTP.
+(f) LitServe: the same archive by `repack.py --litserve`.
+(g) rapidocr: for ocr1, the package with the same weights on OpenVINO, in process as (a), one thread a process; it needs
+    requirements/compare.txt. benchmarks.reading says what both read.
 
 They are measured in turn, again and again, so that whatever else the machine does hits all of them alike; the
 figures are medians of the rounds. A server that is not measured stands still.
@@ -39,8 +45,8 @@ from detserve.bench.summary import NAN, Summary
 from detserve.errors import SetupError
 
 CONCURRENCY = (1, 4, 16)
-FIRST_SECONDS = 5.0
-"""Load on each contestant before the first round: Java compiles what it runs often."""
+FIRST_SECONDS = 12.0
+"""Load on each contestant before the first round, of all pictures: Java compiles what it runs a thousand times."""
 STAGES = ("decode", "infer", "post")
 
 
@@ -89,7 +95,8 @@ def rounds(found: Sequence[Contestant], options: argparse.Namespace) -> Results:
     progress, timing = Progress(), Timing(0.5, options.seconds)
     for contestant in found:
         progress.say(f"{contestant.title}: warming up")
-        measure(contestant, 0, 4, Timing(0.0, FIRST_SECONDS))
+        for number in range(len(SIZES)):
+            measure(contestant, number, 4, Timing(0.0, FIRST_SECONDS / len(SIZES)))
     gathered: dict[tuple[str, str, int], list[Figures]] = defaultdict(list)
     for turn in range(options.rounds):
         for number, size in enumerate(SIZES):
@@ -121,24 +128,43 @@ def throughput(results: Results) -> Iterator[list[str]]:
             ]
 
 
+def best(results: Results) -> Iterator[list[str]]:
+    """The most answers a second: with 4 callers or with 16. The workers of (d) share connections unevenly, so that it
+    may count twice what it answers one caller.
+    """
+    letters = _letters(results)
+    yield ["picture", *(f"{x} QPS" for x in letters), *(f"b/{x}" for x in letters if x != "b")]
+    for size in SIZES:
+        most = {x: max(results[x, size, callers].rate for callers in CONCURRENCY if callers > 1) for x in letters}
+        if "d" in most:
+            most["d"] = max(most["d"], 2 * results["d", size, 1].rate)
+        ratios = [_ratio(most["b"], rate) for x, rate in most.items() if x != "b"]
+        yield [size, *(f"{rate:.1f}" for rate in most.values()), *ratios]
+
+
 def single(results: Results) -> Iterator[list[str]]:
     """What one caller sees, and where the milliseconds of the pipeline go."""
-    yield ["picture", *(f"{x} {stage}" for stage in STAGES for x in "ab"), *(f"{x} p50" for x in "ab"), "b - a"]
+    letters = _letters(results)
+    others = [x for x in letters if x != "b"]
+    timed = [x for x in "ab" if x in letters]
+    yield ["picture", *(f"{x} {stage}" for stage in STAGES for x in timed), *(f"{x} p50" for x in letters),
+           *(f"b - {x}" for x in others)]  # fmt: skip
     for size in SIZES:
-        a, b = (results[letter, size, 1] for letter in "ab")
-        stages = [f"{getattr(each, stage):.2f}" for stage in STAGES for each in (a, b)]
-        yield [size, *stages, f"{a.p50:.2f}", f"{b.p50:.2f}", f"{b.p50 - a.p50:.2f}"]
+        found = {x: results[x, size, 1] for x in letters}
+        stages = [f"{getattr(found[x], stage):.2f}" for stage in STAGES for x in timed]
+        above = [f"{found['b'].p50 - found[x].p50:.2f}" for x in others]
+        yield [size, *stages, *(f"{each.p50:.2f}" for each in found.values()), *above]
 
 
 def processors(results: Results) -> Iterator[list[str]]:
     """Processor milliseconds a request: of all processes of a contestant, and of the load generator on top."""
     letters = _letters(results)
-    yield ["picture", "callers", *(f"{x} CPU" for x in letters), *(f"{x} client" for x in letters[1:])]
+    yield ["picture", "callers", *(f"{x} CPU" for x in letters), *(f"{x} client" for x in letters if x != "a")]
     for size in SIZES:
         for concurrency in CONCURRENCY:
-            found = [results[letter, size, concurrency] for letter in letters]
-            cpu = [f"{each.cpu:.2f}" for each in found]
-            yield [size, str(concurrency), *cpu, *(f"{each.client:.2f}" for each in found[1:])]
+            found = {letter: results[letter, size, concurrency] for letter in letters}
+            cpu = [f"{each.cpu:.2f}" for each in found.values()]
+            yield [size, str(concurrency), *cpu, *(f"{each.client:.2f}" for x, each in found.items() if x != "a")]
 
 
 def _ratio(rate: float, other: float) -> str:
@@ -147,7 +173,7 @@ def _ratio(rate: float, other: float) -> str:
 
 
 def _letters(results: Results) -> list[str]:
-    """The contestants: a, b, and c where there is one."""
+    """The contestants, a and b and those that there are besides."""
     return sorted({letter for letter, _, _ in results})
 
 
@@ -163,7 +189,7 @@ def machine() -> str:
 def sent(task: str) -> list[bytes]:
     """A picture of each size for that task: with a face, or with print."""
     if task == "face":
-        return [samples.load(size)[0].data for size in SIZES]
+        return [samples.of_size(size) for size in SIZES]
     return [page(*map(int, size.split("x"))) for size in SIZES]
 
 
@@ -180,6 +206,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", default="fd1", help="fd1, td1 or ocr1, for instance (%(default)s)")
     add("--archive", type=Path, help="of (a) and (b) (model_store/MODEL.mar)")
+    add("--without", default="", metavar="LETTERS", help="leave these out, ac for instance; (b) is always there")
     add("--rounds", type=int, default=3, help="each measures every picture and concurrency once (%(default)s)")
     add("--seconds", type=float, help="of each measurement (2; of text, which takes longer, 8)")
     add("--json", type=Path, metavar="FILE", help="write the medians there")
@@ -198,17 +225,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         data = sent(task)
         options.seconds = options.seconds or (2.0 if task == "face" else 8.0)
         print(f"\nThe load generator on a server that answers at once:\n{ceiling()}", flush=True)
-        with tempfile.TemporaryDirectory() as scratch, contestants(options.archive, data, Path(scratch)) as found:
-            results = rounds(found, options)
-            memory = ", ".join(f"{each.title} {each.worker_memory():.0f} MB" for each in found)
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            contestants(options.archive, data, Path(scratch), options.without) as found,
+        ):
+            show(rounds(found, options), found, options)
     except SetupError as error:
         print(f"compare: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def show(results: Results, found: Sequence[Contestant], options: argparse.Namespace) -> None:
+    """Print the tables while the servers still run: the figures are not lost where one does not end as it should."""
     print(f"\n{'; '.join(each.title for each in found)}; medians of {options.rounds} rounds; p50, p99 in ms")
     print(align(list(throughput(results))))
+    print("\nThe better of 4 and 16 callers\n" + align(list(best(results))))
     print("\nOne caller: milliseconds in the pipeline by stage, and until the answer\n" + align(list(single(results))))
     print("\nProcessor milliseconds a request, all processes of the server\n" + align(list(processors(results))))
-    print(f"\nResident memory of a worker: {memory}")
+    memory = ", ".join(f"{each.title} {each.worker_memory():.0f} MB" for each in found)
+    print(f"\nResident memory of a worker: {memory}", flush=True)
     if options.json:
         records = [
             {"contestant": letter, "picture": size, "concurrency": concurrency, **asdict(figures)}
@@ -216,7 +252,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
         options.json.write_text(json.dumps({"machine": machine(), "figures": records}, indent=2) + "\n")
         print(f"wrote {options.json}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -38,6 +38,11 @@ class Labelled:
         """The same with the pixels that its JPEG has when it is decoded whole."""
         return Labelled(_decoded(self.jpeg), self.noses)
 
+    def enlarged(self, times: int) -> Labelled:
+        """The same, that many times as large."""
+        pixels = cv2.resize(np.ascontiguousarray(self.pixels), None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC)
+        return Labelled(np.asarray(pixels, np.uint8), self.noses * times)
+
     def mirrored(self) -> Labelled:
         """The same with left and right swapped."""
         return Labelled(self.pixels[:, ::-1], np.array([self.pixels.shape[1], 0]) - self.noses * [1, -1])
@@ -57,18 +62,22 @@ def mosaic(pictures: list[Labelled], side: int) -> Labelled:
     return Labelled(canvas, np.concatenate(noses))
 
 
-def load(folder: Path) -> list[Labelled]:
-    """The pictures of a folder with their noses in labels.json: single, and in mosaics of four and of nine, each also
-    mirrored."""
+def singles(folder: Path) -> list[Labelled]:
+    """The pictures of a folder with their noses in labels.json."""
     labels = json.loads((folder / "labels.json").read_text())
     noses = NOSES | {name: label["noses"] for name, label in labels.items() if "noses" in label}
     noses |= {name: [] for name, label in labels.items() if label.get("faces") == 0}
-    singles = [
+    return [
         Labelled(_decoded((folder / name).read_bytes()), np.array(points, float).reshape(-1, 2))
         for name, points in sorted(noses.items())
     ]
-    mosaics = [mosaic([singles[(start + i) % 9] for i in range(4)], 2) for start in (0, 4)] + [mosaic(singles, 3)]
-    upright = singles + mosaics
+
+
+def load(folder: Path) -> list[Labelled]:
+    """The pictures of a folder: single, and in mosaics of four and of nine, each also mirrored."""
+    alone = singles(folder)
+    mosaics = [mosaic([alone[(start + i) % 9] for i in range(4)], 2) for start in (0, 4)] + [mosaic(alone, 3)]
+    upright = alone + mosaics
     return [picture.as_sent() for picture in upright + [picture.mirrored() for picture in upright]]
 
 
@@ -87,6 +96,12 @@ def average_precision(found: Sequence[NDArray[np.floating]], pictures: Sequence[
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.sum(np.diff(recall, prepend=0) * envelope))
+
+
+def holding(found: NDArray[np.floating], noses: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of the boxes, [n, 4 or more] x1, y1, x2, y2, holds which of the noses, [m, 2]: [n, m]."""
+    inside = (found[:, None, :2] <= noses) & (noses <= found[:, None, 2:4])
+    return np.asarray(inside.all(axis=2))
 
 
 def _decoded(data: bytes) -> NDArray[np.uint8]:

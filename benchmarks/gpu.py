@@ -119,7 +119,7 @@ def pictures_a_second(job: tuple[str, tuple[int, int], tuple[str, str], str, str
     assert isinstance(spec, DetectorSpec)
     pipeline = Pipeline(detector_on(engine(spec, setting, Path(folder))), max_pixels=MAX_PIXELS)
     options = Options.parse({}, spec, {})
-    items = [(samples.load(size)[0].data, options)] * TOGETHER
+    items = [(samples.of_size(size), options)] * TOGETHER
     pipeline(items)
     _start.wait(READY_SECONDS)
     count, start = 0, time.perf_counter()

@@ -174,7 +174,7 @@ def served(weights: Weights) -> Iterator[Figure]:
 def jpegs(weights: Weights) -> Iterator[Figure]:
     """Pictures a second of the processor's reduced decode, and of nvJPEG in batches, by size and threads."""
     for size in gpu.SIZES:
-        data = samples.load(size)[0].data
+        data = samples.of_size(size)
         for threads in (1, 4, 16):
             with ThreadPoolExecutor(threads) as pool:
                 reduced = partial(decode, target_size=lambda _: (SIZE, SIZE))

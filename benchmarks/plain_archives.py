@@ -32,6 +32,11 @@ def text(path: Path) -> None:
     _write(path, "plain_text_handler.py", {"det.onnx": network})
 
 
+def empty(path: Path) -> None:
+    """empty_handler.py alone."""
+    _write(path, "empty_handler.py", {})
+
+
 PACK: Mapping[str, Callable[[Path], None]] = {"face": faces, "text": text}
 """Task of an archive → what packs the plain archive for it."""
 

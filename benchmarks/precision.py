@@ -41,21 +41,26 @@ LEAST_CONF = 0.05
 ROUNDS, CALLS = 9, 20
 
 
-def engine(source: Source, precision: str, calibration: Calibration, folder: Path) -> Engine:
-    """OpenVINO's engine in that precision, on one thread."""
+def engine(source: Source, precision: str, calibration: Calibration | None, folder: Path) -> Engine:
+    """OpenVINO's engine in that precision, on one thread. calibration: for int8."""
     adapter, plan = engines.find("openvino"), EnginePlan(precision=precision, max_batch=1)
     folder.mkdir(parents=True)
     adapter.build(source, plan, folder, calibration if precision == INT8 else None)
     return adapter(folder, source.spec, plan, Device(threads=1))
 
 
-def precision_of(found_by: Engine, pictures: Sequence[faces.Labelled]) -> float:
-    """Average precision of the served pipeline on that engine."""
+def boxes(found_by: Engine, pictures: Sequence[faces.Labelled]) -> list[NDArray[np.float32]]:
+    """What the served pipeline finds on that engine: for each picture rows x1, y1, x2, y2, conf in its pixels."""
     options = Options(
         conf_threshold=LEAST_CONF, iou_threshold=found_by.spec.iou, max_detections=found_by.spec.max_detections
     )
     results = Pipeline(HostDetector(found_by), MAX_PIXELS)([(picture.jpeg, options) for picture in pictures])
-    return faces.average_precision([_rows(result.outcome) for result in results], pictures)
+    return [_rows(result.outcome) for result in results]
+
+
+def precision_of(found_by: Engine, pictures: Sequence[faces.Labelled]) -> float:
+    """Average precision of the served pipeline on that engine."""
+    return faces.average_precision(boxes(found_by, pictures), pictures)
 
 
 def _rows(outcome: object) -> NDArray[np.float32]:

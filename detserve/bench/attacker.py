@@ -15,6 +15,7 @@ from multiprocessing.synchronize import Event
 from detserve.bench.pacer import Closed, Load, Open
 from detserve.bench.summary import Hit
 from detserve.bench.target import Attack, Reply, Target
+from detserve.pictures.depth import WithDepth
 
 REPORT_SECONDS = 0.25
 PAUSE_SECONDS = 0.01
@@ -68,7 +69,7 @@ class LoadProcess:
     """
 
     target: Target
-    pictures: Sequence[bytes]
+    pictures: Sequence[bytes | WithDepth]
     share: int
     shares: int
     stop: Event

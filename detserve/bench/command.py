@@ -10,7 +10,6 @@ python qpstest.py --mode 1 --backend eager               the same model as PyTor
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +30,12 @@ if TYPE_CHECKING:
 MODES = {"1": "torch", "2": "engine", "3": "server"}
 EXTRAS = {"torch": "pack", "engine": "serve", "server": "bench"}
 """Where the packages of a mode stand."""
-URLS = {"http": "http://127.0.0.1:8080", "grpc": "127.0.0.1:7070"}
+URLS = {
+    "http": "http://127.0.0.1:8080",
+    "grpc": "127.0.0.1:7070",
+    "triton": "http://127.0.0.1:8000",
+    "triton-grpc": "127.0.0.1:8001",
+}
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "qpstest.py") -> int:
@@ -83,13 +87,18 @@ def run(options: argparse.Namespace, prog: str) -> int:
 def target(options: argparse.Namespace) -> Iterator[tuple[Target, str]]:
     """What is hit, and its name."""
     from detserve.bench.target import GrpcTarget, HttpTarget
+    from detserve.bench.v2 import V2Target
+    from detserve.client import protocol
 
     if options.mode == "server":
         url = options.url or URLS[options.protocol]
-        if options.protocol == "grpc":
-            yield GrpcTarget(url, options.model, options.token, options.timeout), f"{options.model} at {url}, gRPC"
+        if options.protocol.endswith("grpc"):
+            v2 = options.protocol == "triton-grpc"
+            yield GrpcTarget(url, options.model, options.token, options.timeout, v2), f"{options.model} at {url}, gRPC"
+        elif options.protocol == "triton":
+            yield V2Target(url, options.model, options.token, options.timeout), f"{options.model} at {url}, Triton"
         else:
-            url = f"{url.rstrip('/')}/predictions/{options.model}"
+            url = url.rstrip("/") + protocol.path(options.model)
             yield HttpTarget(url, options.token, options.timeout), url
         return
     from detserve.bench import engine
@@ -106,11 +115,15 @@ def target(options: argparse.Namespace) -> Iterator[tuple[Target, str]]:
 def show(picture: Sample, body: bytes) -> Path:
     """Draw an answer on its picture → the file."""
     from detserve.client import drawing
+    from detserve.client.answer import parse as parse_answer
+    from detserve.client.protocol import Reply
     from detserve.pictures.decode import decode
+    from detserve.pictures.depth import WithDepth
 
     path = RESULTS / f"{Path(picture.name).stem}.drawn.jpg"
     path.parent.mkdir(exist_ok=True)
-    drawing.save(drawing.draw(decode(picture.data).rgb, json.loads(body)), path)
+    data = picture.data.colour if isinstance(picture.data, WithDepth) else picture.data
+    drawing.save(drawing.draw(decode(data).rgb, parse_answer(Reply(200, body)).detections), path)
     return path
 
 
@@ -190,7 +203,10 @@ def parse(arguments: Sequence[str] | None, prog: str = "qpstest.py") -> argparse
     add("--mode", choices=modes, default="server", metavar="MODE", help="1 or torch, 2 or engine, 3 or server (3)")
     add("--model", default="fd1", help="name of the served model, or of its archive (%(default)s)")
     add(
-        "--pictures", default="mix", metavar="P", help="file, folder, WxH to make one, or mix: four sizes (%(default)s)"
+        "--pictures",
+        default="mix",
+        metavar="P",
+        help="file, folder, recording, WxH to make one, or mix: four sizes (%(default)s)",
     )
     add("--vis", type=int, choices=(0, 1), default=0, help="1 draws the answer to the first picture into result/")
 
@@ -210,8 +226,8 @@ def parse(arguments: Sequence[str] | None, prog: str = "qpstest.py") -> argparse
 
     server = parser.add_argument_group("server")
     add = server.add_argument
-    add("--protocol", choices=URLS, default="http", help="%(default)s, or grpc")
-    add("--url", help="where it listens ({http}; gRPC: {grpc})".format(**URLS))
+    add("--protocol", choices=URLS, default="http", help="%(default)s, grpc, triton or triton-grpc")
+    add("--url", help="where it listens ({http}; gRPC: {grpc}; Triton: {triton})".format(**URLS))
     add("--token", metavar="KEY", help="of a server that asks for one")
     add("--timeout", type=float, default=30.0, metavar="S", help="seconds for an answer (%(default)s)")
 

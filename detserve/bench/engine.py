@@ -17,10 +17,12 @@ from detserve.archives import archive
 from detserve.archives.recipe import ENGINE_FOLDER, PackedModel, Recipe
 from detserve.bench.target import Attack, Reply
 from detserve.client.status import TIMEOUT
+from detserve.core.machine import gpus
 from detserve.engines import parts
 from detserve.engines.base import Device, EnginePlan
 from detserve.errors import RequestError
 from detserve.pack.weights import locate
+from detserve.pictures.depth import WithDepth
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,10 @@ class EngineTarget:
         from detserve.worker.response import body
 
         sys.path.append(str(self.folder))  # where a model of the user's own lies
-        pipeline = load_pipeline(self.recipe, self.folder, Device(threads=1, gpu=0))
+        pipeline = load_pipeline(self.recipe, self.folder, Device(threads=1, gpu=0 if gpus() else None))
         turn = asyncio.Lock()
 
-        async def attack(picture: bytes) -> Reply:
+        async def attack(picture: bytes | WithDepth) -> Reply:
             try:
                 async with asyncio.timeout(self.timeout):
                     await turn.acquire()

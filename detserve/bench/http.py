@@ -33,12 +33,12 @@ class BadResponse(Exception):
 
 
 class Client:
-    """PUT requests to one URL over at most `connections` connections, which are kept alive. Further hits wait.
+    """Requests to one URL over at most `connections` connections, which are kept alive. Further hits wait.
 
     Raises SetupError for a URL that is not http://, and for a host without an address.
     """
 
-    def __init__(self, url: str, headers: Mapping[str, str], connections: int) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str], connections: int, method: str = "PUT") -> None:
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
             raise SetupError(f"{url} is no http:// URL")
@@ -47,7 +47,7 @@ class Client:
         except OSError as error:
             raise SetupError(f"{parts.hostname}: {error.strerror}") from error
         self.family, self.address = addresses[0][0], addresses[0][4]
-        lines = [f"PUT {parts.path or '/'} HTTP/1.1", f"Host: {parts.netloc}"]
+        lines = [f"{method} {parts.path or '/'} HTTP/1.1", f"Host: {parts.netloc}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         self.head = "".join(f"{line}\r\n" for line in lines)
         self.slots = asyncio.Semaphore(connections)
@@ -60,9 +60,13 @@ class Client:
         for connection in self.idle:
             connection.close()
 
-    async def put(self, body: bytes) -> Response:
-        """Send a body → its answer. Raises OSError without a connection, BadResponse when the answer does not come."""
-        head = f"{self.head}Content-Length: {len(body)}\r\n\r\n".encode("latin-1")
+    async def send(self, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
+        """Send a body, with headers of its own → its answer.
+
+        Raises OSError without a connection, BadResponse when the answer does not come.
+        """
+        own = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        head = f"{self.head}{own}Content-Length: {len(body)}\r\n\r\n".encode("latin-1")
         async with self.slots:
             connection = await self._connection()
             keep = False

@@ -15,6 +15,7 @@ from detserve.bench.pacer import Load
 from detserve.bench.summary import Hit, Run
 from detserve.bench.target import Reply, Target
 from detserve.errors import SetupError
+from detserve.pictures.depth import WithDepth
 
 OPEN_SECONDS = 300.0
 """The time to open the target: an engine may have to be compiled."""
@@ -37,7 +38,7 @@ class Timing:
 class Runner:
     """Some load processes on one target; `with Runner(...) as runner:` opens the target and closes it."""
 
-    def __init__(self, target: Target, pictures: Sequence[bytes], processes: int) -> None:
+    def __init__(self, target: Target, pictures: Sequence[bytes | WithDepth], processes: int) -> None:
         self.target = target
         self.pictures = pictures
         self.shares = processes

@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from detserve.client.shots import COLOUR, shots_of
 from detserve.core.detections import Pixels
 from detserve.errors import SetupError
+from detserve.pictures.depth import WithDepth
 from detserve.pictures.files import SUFFIXES
 
 PHOTOGRAPH = "package:skimage/data/astronaut.png"
@@ -22,29 +24,39 @@ _SIZE = re.compile(r"(\d+)x(\d+)")
 
 
 class Sample(NamedTuple):
-    """A picture's name and its bytes."""
+    """A picture's name and its bytes, with those of the depth map beside it where there is one."""
 
     name: str
-    data: bytes
+    data: bytes | WithDepth
 
 
 def load(source: str) -> Sequence[Sample]:
-    """The pictures of "mix", of a size as "1920x1440", of a file, or of a folder in the order of their names.
+    """The pictures of "mix", of a size as "1920x1440", of a file, of a folder in the order of their names, or the pairs
+    of a recording with depth.
 
     All of them are held in memory. Raises SetupError when there is none.
     """
     if source == "mix" or _SIZE.fullmatch(source):
-        return [Sample(f"{size}.jpg", photograph(*_pixels(size))) for size in (MIX if source == "mix" else (source,))]
+        return [Sample(f"{size}.jpg", of_size(size)) for size in (MIX if source == "mix" else (source,))]
     path = Path(source)
     try:
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-        wanted = [file for file in files if file == path or file.suffix.lower() in SUFFIXES]
-        pictures = [Sample(file.name, file.read_bytes()) for file in wanted]
+        if (path / COLOUR).is_dir():
+            pictures = [Sample(shot.colour.name, shot.read()) for shot in shots_of([source]).shots]
+        else:
+            files = sorted(path.iterdir()) if path.is_dir() else [path]
+            wanted = [file for file in files if file == path or file.suffix.lower() in SUFFIXES]
+            pictures = [Sample(file.name, file.read_bytes()) for file in wanted]
     except OSError as error:
         raise SetupError(f"cannot read {error.filename}: {error.strerror}") from error
     if not pictures:
         raise SetupError(f"no pictures in {source}; their names end in {', '.join(SUFFIXES)}")
     return pictures
+
+
+def of_size(size: str) -> bytes:
+    """`photograph` of a size as "1920x1440"."""
+    width, _, height = size.partition("x")
+    return photograph(int(width), int(height))
 
 
 def photograph(width: int, height: int) -> bytes:
@@ -80,8 +92,3 @@ def _small_photograph() -> Pixels:
 
     rgb = decode(locate(PHOTOGRAPH).read_bytes()).rgb
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8)
-
-
-def _pixels(size: str) -> tuple[int, int]:
-    width, _, height = size.partition("x")
-    return int(width), int(height)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from detserve.bench import http
-from detserve.client import status
+from detserve.client import protocol, status
 from detserve.client.status import NO_CONNECTION, TIMEOUT
+from detserve.pictures.depth import WithDepth
 
 BROKEN = "broken connection"
 CONNECTIONS = 512
@@ -36,8 +36,8 @@ class Reply:
         return self.status == "200"
 
 
-Attack = Callable[[bytes], Awaitable[Reply]]
-"""One hit with a picture's bytes. It never raises: a hit that fails is a Reply as well."""
+Attack = Callable[[bytes | WithDepth], Awaitable[Reply]]
+"""One hit with a picture, and its depth where there is any. It never raises: a hit that fails is a Reply as well."""
 
 
 class Target(Protocol):
@@ -49,7 +49,7 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class HttpTarget:
-    """Pictures as bodies of PUT requests, as `curl -T` sends them. timeout: seconds."""
+    """Pictures as bodies of PUT requests, as `curl -T` sends them; with depth as forms. timeout: seconds."""
 
     url: str
     token: str | None = None
@@ -58,58 +58,77 @@ class HttpTarget:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Attack]:
         """Connections that are kept alive."""
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        async with http.Client(self.url, headers, CONNECTIONS) as client:
+        async with http.Client(self.url, protocol.headers(token=self.token), CONNECTIONS) as client:
 
-            async def attack(picture: bytes) -> Reply:
-                try:
-                    async with asyncio.timeout(self.timeout):
-                        status, headers, body = await client.put(picture)
-                except TimeoutError:
-                    return Reply(TIMEOUT)
-                except ConnectionRefusedError:
-                    return Reply(NO_CONNECTION)
-                except (OSError, http.BadResponse):
-                    return Reply(BROKEN)
-                return Reply(str(status), body, _stages(headers.get("server-timing", "")))
+            async def attack(picture: bytes | WithDepth) -> Reply:
+                sent = await exchange(client, self.timeout, *_form(picture))
+                if isinstance(sent, Reply):
+                    return sent
+                return Reply(str(sent.status), sent.body, protocol.timings(sent.headers))
 
             yield attack
 
 
+async def exchange(
+    client: http.Client, timeout: float, body: bytes, headers: Mapping[str, str] | None = None
+) -> http.Response | Reply:
+    """One request → its response, or what kept it from coming. timeout: seconds."""
+    try:
+        async with asyncio.timeout(timeout):
+            return await client.send(body, headers)
+    except TimeoutError:
+        return Reply(TIMEOUT)
+    except ConnectionRefusedError:
+        return Reply(NO_CONNECTION)
+    except (OSError, http.BadResponse):
+        return Reply(BROKEN)
+
+
 @dataclass(frozen=True)
 class GrpcTarget:
-    """Pictures over gRPC to a model at "HOST:PORT". timeout: seconds."""
+    """Pictures over gRPC to a model at "HOST:PORT". timeout: seconds; v2: in the protocol of Triton."""
 
     address: str
     model: str
     token: str | None = None
     timeout: float = 30.0
+    v2: bool = False
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Attack]:
         """One channel, which carries all hits at once."""
         import grpc
 
+        from detserve.client import v2_grpc
         from detserve.client.grpc import aio_channel, predict_async
 
+        predict = v2_grpc.predict_async if self.v2 else predict_async
         async with aio_channel(self.address) as channel:
 
-            async def attack(picture: bytes) -> Reply:
+            async def attack(picture: bytes | WithDepth) -> Reply:
+                colour, depth = _pair(picture)
                 try:
-                    body = await predict_async(channel, self.model, picture, timeout=self.timeout, token=self.token)
+                    body = await predict(
+                        channel, self.model, colour, timeout=self.timeout, token=self.token, depth=depth
+                    )
                 except grpc.aio.AioRpcError as error:
                     return Reply(status.of_grpc(error.code().name, error.details() or "")[0])
-                return Reply(_status_of(body), body)
+                return Reply(status.of_body(body), body)
 
             yield attack
 
 
-def _stages(header: str) -> dict[str, float]:
-    """'decode;dur=1.50, infer;dur=8.25' → {"decode": 1.5, "infer": 8.25}."""
-    return {name: float(ms) for name, ms in re.findall(r"([\w-]+);dur=([\d.]+)", header)}
+def _pair(picture: bytes | WithDepth) -> tuple[bytes, bytes | None]:
+    """The bytes of the colours, and of depth where there is any."""
+    return (bytes(picture.colour), bytes(picture.depth)) if isinstance(picture, WithDepth) else (picture, None)
 
 
-def _status_of(body: bytes) -> str:
-    """The status in an answer over gRPC, where only the body tells an error."""
-    code = re.match(rb'\{\s*"code":\s*(\d+)', body)
-    return code[1].decode() if code else "200"
+def _form(picture: bytes | WithDepth) -> tuple[bytes, Mapping[str, str]]:
+    """A body and its own headers."""
+    colour, depth = _pair(picture)
+    if depth is None:
+        return colour, {}
+    import httpx
+
+    request = httpx.Request("POST", "http://unused", files={"image": colour, "depth": depth})
+    return request.read(), {"Content-Type": request.headers["Content-Type"]}

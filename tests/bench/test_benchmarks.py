@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+import requests
 
-from benchmarks import ceiling, compare, plain_archives, precision
+from benchmarks import ceiling, compare, contestants, plain_archives, precision
 from benchmarks.faces import Labelled, average_precision, mosaic
 from benchmarks.pages import page
 from detserve import models
@@ -27,6 +28,7 @@ def test_the_load_generator_drives_an_empty_server_at_several_times_a_real_ones_
     assert row[3] == "0"
 
 
+@pytest.mark.slow
 def test_the_plain_handler_finds_the_face(tmp_path: Path, astronaut: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ts.torch_handler.base_handler", reason="TorchServe is not installed", exc_type=ImportError)
     from benchmarks.plain_handler import PlainHandler
@@ -44,6 +46,18 @@ def test_the_plain_handler_finds_the_face(tmp_path: Path, astronaut: bytes, monk
     assert face["landmarks"][0] < face["landmarks"][2]
 
 
+@pytest.mark.slow
+def test_the_hand_built_server_finds_the_face(tmp_path: Path, astronaut: bytes) -> None:
+    with contestants.hand_built(tmp_path) as (url, _):
+        (face,) = requests.put(url, astronaut, timeout=30).json()
+        refused = requests.put(url, b"no picture", timeout=30)
+    assert face["xywh_ratio"] == pytest.approx([0.44, 0.23, 0.17, 0.23], abs=0.025)
+    assert face["conf"] > 0.8
+    assert face["landmarks_ratio"][0] < face["landmarks_ratio"][2]
+    assert refused.status_code == 400
+
+
+@pytest.mark.slow
 def test_the_plain_handler_of_text_finds_the_lines_of_a_page(tmp_path: Path) -> None:
     pytest.importorskip("ts.torch_handler.base_handler", reason="TorchServe is not installed", exc_type=ImportError)
     from benchmarks.plain_text_handler import PlainTextHandler
@@ -72,30 +86,32 @@ def figures(rate: float, p50: float) -> compare.Figures:
     return compare.Figures(rate, p50, 2 * p50, 6.0, 0.2, 0, 1.0, 4.0, 0.3)
 
 
+SHOWN = [(size, concurrency) for size in ceiling.SIZES for concurrency in compare.CONCURRENCY]
+
+
 def test_tables_are_of_medians_and_ratios() -> None:
     rounds = [figures(100, 5), figures(300, 9), figures(200, 7)]
     assert compare.Figures.median(rounds) == figures(200, 7)
     rates = {"a": (200.0, 5.0), "b": (150.0, 6.5), "c": (50.0, 20.0)}
-    results = {
-        (letter, size, concurrency): figures(*rates[letter])
-        for letter in "abc"
-        for size in ceiling.SIZES
-        for concurrency in compare.CONCURRENCY
-    }
+    results = {(letter, size, concurrency): figures(*rates[letter]) for letter in "abc" for size, concurrency in SHOWN}
     head, *rows = compare.throughput(results)
-    assert len(rows) == 9
+    assert len(rows) == 15
     row = dict(zip(head, rows[0], strict=True))
     assert (row["b/a"], row["b/c"], row["b p50"]) == ("0.75", "3.00", "6.5")
     head, *rows = compare.single(results)
-    assert rows[0][-1] == "1.50"
-    assert len(list(compare.processors(results))) == 10
+    assert rows[0][-2:] == ["1.50", "-13.50"]
+    assert len(list(compare.processors(results))) == 16
     idle = results | {("c", "512x512", 1): figures(0.0, 5)}
     assert next(iter(list(compare.throughput(idle))[1:]))[6] == "-"
     without = {key: value for key, value in results.items() if key[0] != "c"}
     head, *rows = compare.throughput(without)
     assert dict(zip(head, rows[0], strict=True))["b/a"] == "0.75"
     assert not any("c " in name or "/c" in name for name in head)
-    assert len(list(compare.processors(without))) == 10
+    assert len(list(compare.processors(without))) == 16
+    unfair = without | {("d", size, n): figures(80.0 if n == 1 else 100.0, 5) for size, n in SHOWN}
+    head, *rows = compare.best(unfair)
+    row = dict(zip(head, rows[0], strict=True))
+    assert (row["b QPS"], row["d QPS"], row["b/d"]) == ("150.0", "160.0", "0.94")
 
 
 def test_average_precision_is_the_area_under_the_envelope() -> None:

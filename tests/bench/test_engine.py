@@ -3,7 +3,10 @@
 import asyncio
 import json
 from pathlib import Path
+from unittest import mock
 
+import cv2
+import numpy as np
 import pytest
 
 from detserve.bench.engine import EngineTarget, packed, rebuilt
@@ -11,8 +14,10 @@ from detserve.bench.pacer import Closed
 from detserve.bench.runner import Runner, Timing
 from detserve.bench.summary import Summary
 from detserve.bench.target import Reply
+from detserve.core.machine import gpus
 from detserve.errors import BadArchive, BadWeights
 from detserve.pack.packer import ModelChoice, PackRequest, pack
+from detserve.worker.detector import HostDetector
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +47,24 @@ def test_the_packed_engine_answers_as_the_handler_does(archive: Path, astronaut:
     assert json.loads(bad.body)["type"] == "bad_picture"
 
 
+@pytest.mark.skipif(gpus() > 0, reason="on a GPU inputs are squares")
+def test_a_lying_picture_gets_an_input_that_is_no_square(archive: Path) -> None:
+    lying = cv2.imencode(".jpg", np.zeros((90, 160, 3), np.uint8))[1].tobytes()
+    seen = []
+    with packed(archive) as target, mock.patch.object(HostDetector, "canvases", autospec=True) as canvases:
+        canvases.side_effect = lambda self, n, size: seen.append(size) or np.zeros((n, size[1], size[0], 3), np.uint8)
+        answers(target, lying)
+    assert seen == [(320, 192)]
+
+
+def test_opencv_has_no_more_threads_than_the_engine(archive: Path) -> None:
+    """Its own would take the other core from the other worker."""
+    cv2.setNumThreads(2)
+    with packed(archive) as target:
+        answers(target)
+    assert cv2.getNumThreads() == 1
+
+
 def test_the_model_is_built_anew_for_another_backend(archive: Path, astronaut: bytes) -> None:
     with packed(archive) as target, rebuilt(archive, "torchscript") as other:
         assert other.engines == "torchscript fp32"
@@ -49,6 +72,7 @@ def test_the_model_is_built_anew_for_another_backend(archive: Path, astronaut: b
     assert json.loads(found.body)[0]["xywh_ratio"] == pytest.approx(json.loads(wanted.body)[0]["xywh_ratio"], abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.timed
 def test_callers_beyond_the_one_engine_wait_their_turn(archive: Path, astronaut: bytes) -> None:
     with packed(archive) as target, Runner(target, [astronaut], 1) as runner:

@@ -21,7 +21,7 @@ async def request(reader: asyncio.StreamReader) -> bytes:
 async def put(talk: Talk, *bodies: bytes) -> tuple[list[Response], int]:
     """The answers of a server to these bodies, one after the other; how many connections it took."""
     async with serving(talk) as (url, writers), Client(url, {"X-Key": "k"}, 4) as client:
-        return [await client.put(body) for body in bodies], len(writers)
+        return [await client.send(body) for body in bodies], len(writers)
 
 
 @asynccontextmanager
@@ -86,9 +86,9 @@ def test_a_connection_that_the_server_closes_is_not_used_again() -> None:
 def test_a_connection_that_the_server_closed_in_silence_is_not_used_again() -> None:
     async def run() -> tuple[int, int]:
         async with serving(answers(OK)) as (url, writers), Client(url, {}, 4) as client:
-            await client.put(b"a")
+            await client.send(b"a")
             await asyncio.sleep(0.05)  # the server's end arrives
-            return (await client.put(b"b")).status, len(writers)
+            return (await client.send(b"b")).status, len(writers)
 
     assert asyncio.run(run()) == (200, 2)
 
@@ -132,7 +132,7 @@ def test_hits_beyond_the_connections_wait() -> None:
                 writer.write(OK)
 
         async with serving(talk) as (url, _), Client(url, {}, 3) as client:
-            await asyncio.gather(*(client.put(b"a") for _ in range(20)))
+            await asyncio.gather(*(client.send(b"a") for _ in range(20)))
         return opened
 
     assert asyncio.run(run()) == 3
@@ -151,7 +151,7 @@ def test_no_server_is_a_refused_connection() -> None:
 
         async def run() -> None:
             async with Client(url, {}, 1) as client:
-                await client.put(b"a")
+                await client.send(b"a")
 
         with pytest.raises(ConnectionRefusedError):
             asyncio.run(run())

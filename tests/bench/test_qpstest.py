@@ -38,6 +38,7 @@ def test_closed_and_open_loads_are_printed_and_written(
     assert "<svg" in files[2].read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.timed
 def test_the_limit_is_printed(fake_server, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
     server = fake_server(seconds=0.02, slots=1)

@@ -7,6 +7,7 @@ import pytest
 from detserve.bench.samples import MIX, load, photograph
 from detserve.errors import SetupError
 from detserve.pictures.decode import read_header
+from detserve.pictures.depth import WithDepth
 
 
 def test_the_mix_has_its_sizes() -> None:
@@ -31,6 +32,16 @@ def test_a_folder_in_the_order_of_its_names(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(name.encode())
     assert load(str(tmp_path)) == [("a.png", b"a.png"), ("b.JPG", b"b.JPG")]
     assert load(str(tmp_path / "notes.txt")) == [("notes.txt", b"notes.txt")]
+
+
+def test_a_recording_in_pairs(tmp_path: Path) -> None:
+    for name in ("color_image/b.jpg", "color_image/a.png", "depth_image/a.png", "depth_image/b.npy"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    assert load(str(tmp_path)) == [
+        ("a.png", WithDepth(b"color_image/a.png", b"depth_image/a.png")),
+        ("b.jpg", WithDepth(b"color_image/b.jpg", b"depth_image/b.npy")),
+    ]
 
 
 def test_nothing_to_send_is_said(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import io
 
 from benchmarks import asking, facelists, widerface
 from benchmarks.facecurve import average_precision, normalised
@@ -117,7 +118,6 @@ def cells(rows: list) -> np.ndarray:
 
 
 def save_mats(folder: Path, names: list[list[str]], boxes: list[list], easy: list[list], **others: list[list]) -> None:
-    io = pytest.importorskip("scipy.io")
     events = cells([f"{i}--Event" for i in range(len(names))])
     files = cells([cells(each) for each in names])
     truth = cells([cells([np.array(b, float).reshape(-1, 4) for b in each]) for each in boxes])
