@@ -1,4 +1,5 @@
 # make serve     everything that a fresh machine needs, then the server at 127.0.0.1:8080; ARGS="--port 8090"
+# make demo      a page to try it at 127.0.0.1:8088, with the server at :8080 or one of its own; ARGS="--url http://…"
 # make test      what a change may break: the quick tests, within five minutes; ARGS="tests/core -k letterbox" for some
 # make test-all  these and the slow ones, a quarter of an hour; with ARGS some of both
 # make test-slow what test-all has beyond test
@@ -12,10 +13,13 @@ PYTHON := $(VENV)/bin/python
 # What goes into an archive, and what makes it.
 CODE := $(shell python3 detserve/archives/contents.py) $(wildcard detserve/pack/*.py) detserve/places.py
 
-.PHONY: serve test test-slow test-all chaos check audit format bench clean
+.PHONY: serve demo test test-slow test-all chaos check audit format bench clean
 
 serve: $(VENV)/.serve model_store/fd1.mar model_store/td1.mar model_store/ocr1.mar
 	@exec $(PYTHON) serve.py $(ARGS)
+
+demo: $(VENV)/.demo $(if $(findstring --url,$(ARGS)),,model_store/fd1.mar model_store/td1.mar model_store/ocr1.mar)
+	@exec $(PYTHON) -m detserve demo $(ARGS)
 
 # Two processes for all but what measures time, which comes after it with no test beside it. With ARGS one for all.
 define run-tests
@@ -33,7 +37,7 @@ test-all: $(VENV)/.dev
 	$(if $(ARGS),$(PYTHON) -m pytest -m "not long" $(ARGS),$(MAKE) test test-slow)
 
 chaos: $(VENV)/.dev
-	$(PYTHON) -m pytest tests/chaos -m chaos -s $(ARGS)
+	$(PYTHON) -m pytest -m "chaos or long" -s $(ARGS)
 
 bench: $(VENV)/.dev model_store/fd1.mar model_store/td1.mar model_store/ocr1.mar
 	$(PYTHON) -m benchmarks.compare $(ARGS)
@@ -58,6 +62,10 @@ model_store/%.mar: config/%.yaml $(CODE) | $(VENV)/.serve
 
 $(VENV)/.serve: requirements/install.sh $(wildcard requirements/*.txt)
 	requirements/install.sh $(abspath $(VENV))
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.serve
+	requirements/install.sh $(abspath $(VENV)) demo
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.serve

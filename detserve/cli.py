@@ -1,4 +1,4 @@
-"""The command `detserve`: one name for what serve.py, repack.py, client.py and qpstest.py do in a checkout.
+"""The command `detserve`: one name for what serve.py, repack.py, client.py, qpstest.py and bulk.py do in a checkout.
 
 A command's packages are imported when it runs: each extra has those of one, and this module needs none.
 """
@@ -42,6 +42,8 @@ COMMANDS = {
     "detect": Command(
         "detserve.client.command:main", "client", "send pictures to a server, and print, write or draw the answers"
     ),
+    "bulk": Command("detserve.bulk.command:main", "bulk", "run an archive over very many pictures, into Parquet"),
+    "demo": Command("detserve.demo.command:main", "demo", "serve a page to try the models in a browser"),
     "bench": Command("detserve.bench.command:main", "bench", "load test of a server, or of an archive in process"),
 }
 

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import requests
 from numpy.typing import NDArray
 
-from detserve.client import drawing
+from detserve.client import Client, drawing
 
-URL = "http://127.0.0.1:8080/predictions/fd1"
+URL = "http://127.0.0.1:8080"
 PICTURE = Path(__file__).with_name("faces.jpg")
 WIDTH, HEIGHT = 960, 540
 Floats = NDArray[np.float32]
@@ -98,10 +97,10 @@ def main() -> None:
     """Draw, ask, draw the answer, write."""
     rgb = draw_people()
     body = cv2.imencode(".png", rgb[..., ::-1])[1].tobytes()
-    answer = requests.put(URL, data=body, timeout=30)
-    answer.raise_for_status()
-    drawing.save(drawing.draw(rgb, answer.json()), PICTURE)
-    print(f"{len(answer.json())} faces, {PICTURE.name} written")
+    with Client(URL) as client:
+        found = client.ask("fd1", body).detections
+    drawing.save(drawing.draw(rgb, found), PICTURE)
+    print(f"{len(found)} faces, {PICTURE.name} written")
 
 
 if __name__ == "__main__":

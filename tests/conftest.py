@@ -22,8 +22,10 @@ LONGEST = (
     "engines/test_no_pickles.py", "docker/test_healthcheck.py",
 )  # fmt: skip
 """The rows of tests that come first where there are several processes, so that none ends long after the others."""
-APART = ("e2e/test_kserve.py", "e2e/test_readme.py", "e2e/test_own_model_page.py", "e2e/test_archives_of_old.py",
-         "serve/test_drain.py", "serve/test_launch.py")  # fmt: skip
+APART = (
+    "e2e/test_kserve.py", "e2e/test_leaving.py", "e2e/test_readme.py", "e2e/test_own_model_page.py",
+    "e2e/test_archives_of_old.py", "serve/test_drain.py", "serve/test_launch.py",
+)  # fmt: skip
 """Files of these rooms that do not share the room's servers."""
 
 # Threads that wait for each other spin, and take four times the processor where they do not have it for themselves.

@@ -150,6 +150,7 @@ def test_models_and_archives_are_looked_at_with_numpy_and_yaml_alone(packed: Pat
         (["pack", "fd1"], "pack"),
         (["detect", str(ROOT / "docs/faces.jpg")], "client"),
         (["bench"], "bench"),
+        (["bulk", str(ROOT / "docs/faces.jpg"), "--out", "nowhere"], "bulk"),
         (["bench", "--mode", "engine"], "serve"),
         (["bench", "--mode", "torch"], "pack"),
     ],

@@ -14,7 +14,21 @@ from detserve.archives import contents
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "detserve"
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
-ORDER = ["core", "pictures", "text", "models", "engines", "archives", "worker", "serve", "pack", "client", "bench"]
+ORDER = [
+    "core",
+    "pictures",
+    "text",
+    "models",
+    "engines",
+    "archives",
+    "worker",
+    "serve",
+    "pack",
+    "client",
+    "bench",
+    "bulk",
+    "demo",
+]
 """The rooms; each may import those before it."""
 LIMIT = 400
 

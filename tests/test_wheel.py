@@ -22,6 +22,8 @@ from detserve.archives import archive, contents
 from tests.harness.server import Server, serving
 
 ROOT = Path(__file__).parents[1]
+STARTED = ("picture_handler.py", "sitecustomize.py")
+"""What lies in handlers/, and at the top of each archive."""
 PARTS = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "requirements", "detserve", "config", "handlers")
 """What the wheel is made of. build/ and the tests of a checkout are not."""
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q")
@@ -94,9 +96,11 @@ def test_the_wheel_has_the_package_its_settings_and_the_handler_and_nothing_else
     assert {
         f"detserve/config/{name}" for name in ("config.properties", "log4j2.xml", "metrics.yaml", "fd1.yaml")
     } < beside
+    page = {path.relative_to(ROOT).as_posix() for path in (ROOT / "detserve/demo/static").iterdir()}
     with zipfile.ZipFile(wheel) as held:
         names = {name for name in held.namelist() if ".dist-info/" not in name}
-    assert names == package | beside | {"detserve/handlers/picture_handler.py"}
+    beside |= page | {f"detserve/handlers/{name}" for name in STARTED} | {"detserve/py.typed"}
+    assert names == package | beside
 
 
 def test_the_wheel_says_what_it_is_and_what_its_extras_bring(wheel: Path) -> None:
@@ -108,13 +112,14 @@ def test_the_wheel_says_what_it_is_and_what_its_extras_bring(wheel: Path) -> Non
     assert "Apache License" in texts["LICENSE"]
     metadata = message_from_string(texts["METADATA"])
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert set(metadata.get_all("Provides-Extra", [])) == {"serve", "pack", "client", "documents", "bench", "tensorrt"}
+    told = {"serve", "pack", "client", "documents", "video", "demo", "bench", "bulk", "ray", "tensorrt"}
+    assert set(metadata.get_all("Provides-Extra", [])) == told
     wanted = metadata.get_all("Requires-Dist", [])
     assert [line for line in wanted if ";" not in line] == ["numpy>=2", "PyYAML>=6"]
     extras: dict[str, set[str]] = {}
     for requirement, extra in re.findall(r'^(\S+); extra == "(\w+)"$', "\n".join(wanted), re.MULTILINE):
         extras.setdefault(extra, set()).add(requirement)
-    for extra in ("serve", "pack", "client", "documents", "bench"):
+    for extra in ("serve", "pack", "client", "documents", "video", "demo", "bench", "bulk", "ray"):
         assert pins(extra) <= extras[extra], extra
     assert pins("torch") | pins("java") <= extras["serve"] and pins("torch") | pins("serve") <= extras["pack"]
     alone = {re.split("[=<>]", requirement)[0] for requirement in pins("openvino") | pins("weights") | pins("int8")}
@@ -195,7 +200,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory, astronaut: bytes) -> Path:
 def test_an_installed_detserve_packs_what_a_checkout_packs(installed: Installed, fd1: Path) -> None:
     with zipfile.ZipFile(fd1) as mar:
         held = {name: mar.read(name) for name in mar.namelist() if name.endswith(".py")}
-    here = {**contents.files(), "picture_handler.py": ROOT / "handlers" / "picture_handler.py"}
+    here = contents.files() | {name: ROOT / "handlers" / name for name in STARTED}
     assert held == {name: path.read_bytes() for name, path in here.items()}
     assert "model: centerface" in installed.run("show", fd1).stdout
     summed, _, _ = fd1.with_name("fd1.mar.sha256").read_text().partition(" ")

@@ -77,6 +77,7 @@ def test_a_handler_that_cannot_be_imported_is_told_by_its_cause(server: Server, 
             )
     with Load(server.port, "fd1", [photo], callers=2, think=0.1) as load:
         told = try_out(server, "torn.mar", photo)
+        until(lambda: len(load.hits) > 10, 10)
     tally = Tally.of(load.hits)
     print(f"\na handler that cannot be imported: {told}; the good one: {tally}")
     assert "No module named 'package_that_is_nowhere'" in told

@@ -108,6 +108,18 @@ def test_a_body_over_the_limit_is_413_and_one_below_is_taken(server, astronaut: 
     assert status == 413
 
 
+@pytest.mark.slow
+def test_sixteen_of_the_largest_bodies_at_once_are_answered(server, astronaut: bytes) -> None:
+    largest, java = astronaut + bytes(32 * 2**20 - len(astronaut)), server.java
+    assert len(faces(server.predict("fd1", largest))) == 1
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: server.predict("fd1", largest), range(16)))
+    said = {answer.status_code: answer.text for answer in answers}
+    assert 200 in said and set(said) <= {200, 503}, said
+    assert len(faces(server.predict("fd1", astronaut))) == 1
+    assert server.java == java, "Java was started anew"
+
+
 def test_an_unknown_model_is_404(server, astronaut: bytes) -> None:
     assert server.predict("fd9", astronaut).status_code == 404
 
@@ -140,8 +152,13 @@ def test_a_bad_picture_leaves_its_batch_alone(server, astronaut: bytes) -> None:
     assert [answer.status_code for answer in answers] == [200, 400, 400, 422, 413, 200, 400, 200]
     assert answers[0].json() == answers[7].json() == good
     assert answers[5].json() == []
-    batched = {re.findall(r"infer;dur=([\d.]+)", answers[i].headers["Server-Timing"])[0] for i in (0, 5, 7)}
-    assert len(batched) == 1, "the three good pictures did not travel in one batch"
+    batches: dict[str, str] = {}
+    deadline = time.monotonic() + 10
+    while len(batches) < 2 and time.monotonic() < deadline:  # metrics are handed over once a second
+        time.sleep(0.2)
+        rows = re.findall(r"^BatchSize_(sum|count){(.*?)} ([\d.e+-]+)$", server.metrics(), re.MULTILINE)
+        batches = {part: value for part, labels, value in rows if f'ModelName="{name}"' in labels}
+    assert {part: float(value) for part, value in batches.items()} == {"sum": 8, "count": 1}, "not one batch"
     assert server.pids(name) == before
     assert requests.delete(f"{server.management}/models/{name}", timeout=60).status_code == 200
 
@@ -214,11 +231,13 @@ def test_metrics_count_what_happened(server, astronaut: bytes) -> None:
     assert (grown["Detections sum"], grown["one face"], grown["bad"]) == (1, 1, 1)
 
 
-def test_a_worker_fits_in_450_megabytes(server, astronaut: bytes) -> None:
+def test_a_worker_fits_in_320_megabytes_and_loads_no_torch(server, astronaut: bytes) -> None:
     import psutil
 
     server.predict("fd1", astronaut)
     (pid,) = server.pids("fd1")
-    resident = psutil.Process(pid).memory_info().rss / 1e6
+    worker = psutil.Process(pid)
+    resident = worker.memory_info().rss / 1e6
     print(f"resident memory of a worker with the openvino backend: {resident:.0f} MB")
-    assert resident < 450
+    assert not [each.path for each in worker.memory_maps() if "libtorch" in each.path]
+    assert resident < 320, "with a network for each of seven shapes"

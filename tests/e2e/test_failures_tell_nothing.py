@@ -126,6 +126,7 @@ def test_what_is_no_http(sent: bytes, server: Server) -> None:
     tells_nothing(server, answer.partition("\r\n")[2])
 
 
+@pytest.mark.slow
 def test_an_engine_that_fails_and_a_worker_that_dies(server: Server, failing: str, astronaut: bytes) -> None:
     assert check(server, server.predict(failing, astronaut, X_Conf_Threshold=str(STUMBLE)), 500) == "internal_error"
     assert check(server, server.predict(failing, astronaut, X_Conf_Threshold=str(POISON)), 500, 503)

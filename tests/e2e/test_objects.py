@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,17 +20,23 @@ import pytest
 import requests
 import torch
 
+from benchmarks import exits
 from benchmarks.fill_objects import fill
 from detserve import models
 from detserve.client import grpc as grpc_client
+from detserve.client.http import Http
+from detserve.client.protocol import Question
+from detserve.client.v2 import TRITON
 from detserve.models.maskrcnn import MaskRcnn
 from detserve.pack.packer import ModelChoice, PackRequest, pack
+from detserve.pictures.depth import WithDepth
 from tests.harness.server import Server, serving
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # of pycocotools
 ]
+ROOT = Path(__file__).parents[2]
 MOST_MEMORY = 1.2e9
 SMALL = {"min_size": 128, "max_size": 192, "size": (192, 192)}
 CASES = {
@@ -50,7 +58,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.save({"model": fill(spec)}, weights)
         choice = ModelChoice(model=model, settings={**settings, "conf": 0.3}, weights=[str(weights)])
         pack(PackRequest(name=name, detect=choice, out=folder, precision="fp32"))
-        weights.unlink()
+    (folder / "md3.pth").unlink()
     return folder
 
 
@@ -168,6 +176,64 @@ def test_kserves_second_form_has_two_named_inputs(server: Server, jpeg: bytes, d
     assert uneven.status_code == 400
 
 
+def test_in_kserves_first_form_depth_is_a_field_of_the_instance(server: Server, jpeg: bytes, depth: bytes) -> None:
+    instance = {"image": {"b64": base64.b64encode(jpeg).decode()}, "depth": {"b64": base64.b64encode(depth).decode()}}
+    answer = requests.post(f"{server.url}/predictions/md3", data=json.dumps({"instances": [instance]}), timeout=60)
+    assert answer.json()["predictions"] == [post(server, "md3", image=jpeg, depth=depth).json()]
+
+
+@pytest.fixture(scope="module")
+def recording(jpeg: bytes, depth: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three pairs, and a map without a picture."""
+    root = tmp_path_factory.mktemp("recording")
+    for folder, suffix, data in (("color_image", "jpg", jpeg), ("depth_image", "png", depth)):
+        (root / folder).mkdir()
+        for name in ("a", "b", "c"):
+            (root / folder / f"{name}.{suffix}").write_bytes(data)
+    (root / "depth_image" / "alone.png").write_bytes(depth)
+    return root
+
+
+def test_the_client_sends_a_recording_over_grpc(
+    server: Server, recording: Path, jpeg: bytes, depth: bytes, tmp_path: Path
+) -> None:
+    out, results = tmp_path / "out", tmp_path / "coco.json"
+    command = [sys.executable, ROOT / "client.py", recording, "--model", "md3", "--out", out, "--coco", results]
+    command += ["--protocol", "grpc", "--url", f"127.0.0.1:{server.grpc_port}", "--at-once", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert "alone.png" in done.stderr
+    wanted = post(server, "md3", image=jpeg, depth=depth).json()
+    assert sorted(path.name for path in out.glob("*.drawn.jpg")) == ["a.drawn.jpg", "b.drawn.jpg", "c.drawn.jpg"]
+    entries = json.loads(results.read_text())
+    assert {(each["image_id"], each["file_name"]) for each in entries} == {(1, "a.jpg"), (2, "b.jpg"), (3, "c.jpg")}
+    assert len(entries) == 3 * len(wanted)
+    assert entries[0]["segmentation"]["size"] == [400, 500]
+
+
+@pytest.mark.parametrize("name", ["md1", "md3"])
+@pytest.mark.timeout(600)
+def test_triton_and_litserve_answer_the_same(
+    server: Server, store: Path, tmp_path: Path, jpeg: bytes, depth: bytes, name: str
+) -> None:
+    files = {"image": jpeg, **({"depth": depth} if name == "md3" else {})}
+    for start in (exits.triton_server, exits.litserve_server):
+        try:
+            with start(store / f"{name}.mar", tmp_path, borrowing=True) as to:  # PyTorch
+                if start is exits.litserve_server:
+                    for sent in (files, {"image": jpeg, "depth": depth}, {"image": jpeg[:500]}):
+                        answer = requests.post(f"{to.url}/predictions/{name}", files=sent, timeout=120)
+                        ours = post(server, name, **sent)
+                        assert (answer.status_code, answer.content) == (ours.status_code, ours.content)
+                    continue
+                with Http(to.url, form=TRITON, timeout=120) as client:
+                    for map_ in (depth, None) if name == "md3" else (None,):
+                        reply = client(Question(name, jpeg if map_ is None else WithDepth(jpeg, map_)))
+                        ours = post(server, name, image=jpeg, **({} if map_ is None else {"depth": map_}))
+                        assert (reply.status, reply.body) == (ours.status_code, ours.content)
+        except exits.NoPackages as error:
+            pytest.skip(str(error))
+
+
 def test_over_grpc_depth_is_a_second_entry(server: Server, jpeg: bytes, depth: bytes) -> None:
     plain = post(server, "md3", image=jpeg, depth=depth).json()
     with grpc_client.channel(f"127.0.0.1:{server.grpc_port}") as channel:
@@ -175,16 +241,47 @@ def test_over_grpc_depth_is_a_second_entry(server: Server, jpeg: bytes, depth: b
         assert json.loads(grpc_client.predict(channel, "md3", jpeg, timeout=120))["code"] == 422
 
 
-def test_an_answer_of_six_megabytes_goes_over_grpc(server: Server) -> None:
+@pytest.fixture(scope="module")
+def large() -> bytes:
+    """A picture of 48 million pixels, in which made-up weights find a hundred objects with long outlines."""
     random = np.random.default_rng(0)
-    large = cv2.resize(random.integers(0, 256, (30, 40, 3), dtype=np.uint8), (8000, 6000))
-    data = cv2.imencode(".jpg", large)[1].tobytes()
-    options = {"masks": "polygon", "conf_threshold": "0", "max_detections": "300"}
+    pixels = cv2.resize(random.integers(0, 256, (30, 40, 3), dtype=np.uint8), (8000, 6000))
+    return cv2.imencode(".jpg", pixels)[1].tobytes()
+
+
+MUCH = {"masks": "polygon", "conf_threshold": "0", "max_detections": "300"}
+
+
+def test_an_answer_of_six_megabytes_goes_over_grpc(server: Server, large: bytes) -> None:
     with grpc_client.channel(f"127.0.0.1:{server.grpc_port}") as channel:
-        answer = grpc_client.predict(channel, "md1", data, options, timeout=120)
+        answer = grpc_client.predict(channel, "md1", large, MUCH, timeout=120)
     print(f"answer of {len(answer) / 1e6:.1f} MB")
     assert len(answer) > 6e6
     assert len(json.loads(answer)) == 100
+
+
+def test_a_request_of_almost_32_mebibytes_goes_over_grpc(server: Server, large: bytes) -> None:
+    padded = large + bytes(32 * 2**20 - len(large) - 1000)  # a decoder does not look behind the picture's end
+    with grpc_client.channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        answer = json.loads(grpc_client.predict(channel, "md1", padded, {"masks": "none"}, timeout=120))
+    assert isinstance(answer, list), answer
+
+
+def test_an_answer_that_is_too_large_is_refused_and_the_worker_goes_on(
+    server: Server, large: bytes, jpeg: bytes
+) -> None:
+    """Six of them are more than the server hands on: TorchServe itself would end the connection without a word."""
+    pids = server.pids("md1")
+    body = json.dumps({"instances": [{"image": {"b64": base64.b64encode(large).decode()}}] * 6})
+    headers = {"X-Masks": "polygon", "X-Conf-Threshold": "0", "X-Max-Detections": "300"}
+    response = requests.post(f"{server.url}/predictions/md1", data=body, headers=headers, timeout=120)
+    assert response.status_code == 413, response.text[:300]
+    print(response.text[:300])
+    refused = response.json()["predictions"]
+    assert [each["type"] for each in refused] == ["answer_too_large"] * 6
+    assert "max_detections" in refused[0]["message"]
+    assert server.predict("md1", jpeg).status_code == 200
+    assert server.pids("md1") == pids
 
 
 def test_a_bad_neighbour_harms_nobody_and_many_may_ask_at_once(server: Server, jpeg: bytes, depth: bytes) -> None:
@@ -223,3 +320,49 @@ def test_changed_files_are_answered_or_refused_and_no_worker_grows(server: Serve
     print(f"worker: {before / 1e6:.0f} MB, then {after / 1e6:.0f} MB")
     assert after < MOST_MEMORY
     assert after - before < 100e6
+
+
+def qpstest(folder: Path, *words: str | Path) -> tuple[str, list[dict[str, Any]]]:
+    """Run qpstest.py on md1 in that folder → what it printed, and its loads, none of which had an error."""
+    load = ["--concurrency", "1,2", "--warmup", "0", "--duration", "8", "--pictures", "640x480", "--processes", "1"]
+    command = [sys.executable, ROOT / "qpstest.py", "--model", "md1", *load, "--json", folder / "r.json", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    loads = json.loads((folder / "r.json").read_text())["loads"]
+    assert loads, done.stdout
+    assert all(load["errors"] == 0 and load["qps"] > 0 for load in loads), done.stdout
+    return done.stdout, loads
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_the_server_is_measured(server: Server, tmp_path: Path, protocol: str) -> None:
+    address = ["--url", server.url if protocol == "http" else f"127.0.0.1:{server.grpc_port}", "--protocol", protocol]
+    files = ["--csv", tmp_path / "r.csv", "--plot", tmp_path / "r.html"]
+    printed, loads = qpstest(tmp_path, "--mode", "3", *address, "--rate", "1", "--vis", "1", *files)
+    assert [load["concurrency"] for load in loads] == [1, 2, None]
+    assert protocol == "grpc" or loads[0]["infer_ms"] > 0
+    assert printed.count("wrote ") == 3
+    assert "<svg" in (tmp_path / "r.html").read_text()
+    drawn = Path(printed.partition("drew the answer to 640x480.jpg: ")[2].partition("\n")[0])
+    assert drawn.read_bytes().startswith(b"\xff\xd8")
+    drawn.unlink()
+
+
+@pytest.mark.parametrize("where", ["http", "grpc", "engine"])
+def test_models_of_depth_are_measured_with_a_recording(
+    server: Server, store: Path, recording: Path, tmp_path: Path, where: str
+) -> None:
+    address = {
+        "http": ["--url", server.url],
+        "grpc": ["--protocol", "grpc", "--url", f"127.0.0.1:{server.grpc_port}"],
+        "engine": ["--mode", "engine", "--archive", store / "md3.mar"],
+    }[where]
+    printed, _ = qpstest(tmp_path, "--model", "md3", "--pictures", recording, "--concurrency", "2", *address)
+    assert f"pictures: {recording} (3)" in printed
+
+
+@pytest.mark.parametrize("words", [("2",), ("1", "--backend", "eager"), ("1", "--backend", "torchscript")])
+def test_the_archive_is_measured_without_a_server(store: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    own = ("--weights", store / "md1.pth") if words[0] == "1" else ()
+    printed, _ = qpstest(tmp_path, "--archive", store / "md1.mar", "--vis", "1", "--mode", *words, *own)
+    assert ("openvino fp32" if words[0] == "2" else words[2]) in printed.splitlines()[0]

@@ -59,6 +59,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "blob1.mar"
 
 
+@pytest.mark.slow
 def test_the_model_of_the_page_finds_what_it_says(archive: Path, astronaut: bytes) -> None:
     spots = np.zeros((480, 640, 3), np.uint8)
     centres = ((100, 100), (500, 150), (300, 400))

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.video import make as make_video
 from detserve.pack.weights import locate
 from detserve.serve.launch import free_ports
 
@@ -26,7 +27,7 @@ PAGES = {
     for path in (ROOT, ROOT / "docs")
     for path in sorted(path.glob("*.md"))
 }
-RUN = ("README.md", "docs/models.md", "docs/operating.md", "docs/documents.md")
+RUN = ("README.md", "docs/models.md", "docs/operating.md", "docs/documents.md", "docs/client.md")
 """The pages whose commands are run, in this order."""
 PARTS = ("detserve", "handlers", "config", "requirements", "Makefile", "repack.py", "serve.py", "client.py")
 VENV = Path(sys.prefix)
@@ -71,6 +72,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory, shared: Path, astronaut: byte
     with Image.open(folder / "page.png") as page:
         page.save(folder / "pages.tiff", save_all=True, append_images=[page])
         page.save(folder / "scan.pdf", save_all=True, append_images=[page], resolution=72)
+    make_video(folder / "party.mp4", frames=25, size=(640, 360))
     ports = {f"--{name.replace('_', '-')}": port for name, port in free_ports().items()}
     arguments = " ".join(f"{option} {port}" for option, port in ports.items())
     process = subprocess.Popen(
@@ -112,6 +114,10 @@ def test_every_command_works_in_the_order_of_the_page(copy: Copy, page: str) -> 
         suffixes = {path.name.partition(".")[2] for path in (copy.folder / "result").glob("scan.*")}
         assert suffixes == {"pdf", "txt", "md", "json", "hocr", "alto.xml"}
         assert (copy.folder / "result/pages.txt").read_text("utf-8").count("Region-based segmentation") == 2
+    elif page == "docs/client.md":
+        made = {path.name for path in (copy.folder / "result").iterdir()}
+        assert {"img.face-1.png", "img.aligned-1.png", "img.blurred.jpg", "party.blurred.mp4", "party.jsonl"} <= made
+        assert len((copy.folder / "result/party.jsonl").read_text("utf-8").splitlines()) == 25
     else:
         (described,) = [out for command, out in outputs.items() if command == "curl localhost:8081/models/fd3"]
         assert len(json.loads(described)[0]["workers"]) == 2
@@ -150,7 +156,7 @@ def test_links_and_make_targets_exist(page: str) -> None:
         assert target.exists(), link
         assert not anchor or anchor in anchors(target.relative_to(ROOT).as_posix()), f"{link}#{anchor}"
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    for target in set(re.findall(r"\bmake (serve|test-all|test|check|format|bench|chaos|audit)\b", PAGES[page])):
+    for target in set(re.findall(r"\bmake (serve|demo|test-all|test|check|format|bench|chaos|audit)\b", PAGES[page])):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 

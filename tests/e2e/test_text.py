@@ -81,6 +81,7 @@ def test_the_words_of_labelled_photographs_are_read(server, shared: Path) -> Non
     assert (read, wanted) >= (6, 7)
 
 
+@pytest.mark.slow
 def test_twelve_megapixels_are_read_in_well_under_a_second(server, shared: Path) -> None:
     data = (shared / "images/stop_sign.jpg").read_bytes()
     answer(server, "ocr1", data)

@@ -81,7 +81,8 @@ def management(server: Server, archives: dict[str, Path]) -> Iterator[Management
     (server.store / f"{NAME}.mar").unlink()
 
 
-@pytest.mark.parametrize("turn", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("turn", [0, 1])
 def test_no_request_fails_when_versions_change_under_load(
     server: Server, management: Management, archives: dict[str, Path], astronaut: bytes, turn: int
 ) -> None:
