@@ -94,6 +94,10 @@ class Engine(ABC):
     def infer(self, batch: Pixels) -> list[NDArray[np.float32]]:
         """Run at most `chunk` pictures → the outputs in the order of the spec; they may be reused buffers."""
 
+    def twin(self) -> Engine | None:
+        """This engine for a second thread to call beside the first, on the same weights; None where it has none."""
+        return None
+
     def __call__(self, batch: Pixels, lend: bool = False) -> dict[str, NDArray[np.float32]]:
         """Run a batch of any size, in chunks where it is larger than one call takes.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from copy import copy
 from functools import cache
 from importlib.util import find_spec
 from io import StringIO
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detserve.core.detections import Pixels
+from detserve.core.machine import cores
 from detserve.engines import runtimes
 from detserve.engines.base import INT8, Device, Engine, EnginePlan
 from detserve.engines.calibration import Calibration
@@ -84,17 +86,34 @@ class OpenVINO(Engine):
             options["INFERENCE_PRECISION_HINT"] = HINTS[plan.precision]
         core = openvino.Core()
         model = core.read_model(folder / FILE)
-        lines = LINES if isinstance(self.spec, ReaderSpec) and self.spec.dynamic else 1
+        reads_lines = isinstance(self.spec, ReaderSpec) and self.spec.dynamic
+        lines = LINES if reads_lines else 1
         batch = 1 if self.spec.together == lines == 1 else -1
         open_shape = tuple(-1 if side is None else side for side in self.spec.input_shape)
+        self.twinned = reads_lines and cores() >= 2 * device.threads
+        if self.twinned:
+            options |= {"NUM_STREAMS": 2, "INFERENCE_NUM_THREADS": 2 * device.threads}
 
-        def compiled(shape: tuple[int, ...]) -> _Compiled:
+        def compiled(shape: tuple[int, ...]) -> Any:
             model.reshape([batch, *shape])
-            return _Compiled(core.compile_model(model, "CPU", options).create_infer_request(), self.spec.outputs)
+            return core.compile_model(model, "CPU", options)
 
-        self.compiled_for = cache(compiled)
+        self.network_for = cache(compiled)
+        self.compiled_for = self._requests()
         self.shape = open_shape if self.spec.dynamic else None
         return lines
+
+    def _requests(self) -> Callable[[tuple[int, ...]], _Compiled]:
+        """What one thread calls: a request of the network for each shape."""
+        return cache(lambda shape: _Compiled(self.network_for(shape).create_infer_request(), self.spec.outputs))
+
+    def twin(self) -> OpenVINO | None:
+        """Of a reader of lines, where two fit the cores: another stream of the same compiled network."""
+        if not self.twinned:
+            return None
+        twin = copy(self)
+        twin.compiled_for = twin._requests()
+        return twin
 
     def infer(self, batch: Pixels) -> list[NDArray[np.float32]]:
         """Run one picture, or some lines; the outputs are the request's own buffers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from detserve.models.spec import ReaderSpec
 from detserve.text.crops import crop, cut, inset
 from detserve.text.ctc import Line, Word, characters, ends, words
 from detserve.text.direction import is_sideways, longest
+from detserve.worker.lanes import Lanes
 
 UNSURE = 0.85
 """A line that is read with less confidence than this is read upside down too, and the surer reading is kept.
@@ -45,6 +46,7 @@ class Reader:
         assert isinstance(engine.spec, ReaderSpec), f"{engine.spec.name} does not read"
         self.engine = engine
         self.spec = engine.spec
+        self.lanes = Lanes(engine)
 
     def __call__(
         self, rgb: Pixels, found: Detections, split: str = "lines", margin: float = 0.0, alone: bool = False
@@ -108,17 +110,21 @@ class Reader:
 
         least: columns that an input has at least.
         """
-        reads: dict[int, ReadLine] = {}
         widths = [max(self.spec.width(text.shape[1] / text.shape[0]), least) for text in texts]
         by_width = sorted(range(len(texts)), key=widths.__getitem__)
-        for rows in self._batches(by_width, widths):
+
+        def read(engine: Engine, rows: Sequence[int]) -> list[ReadLine]:
             width = widths[rows[-1]]
             placed = [self.spec.place(texts[i], width) for i in rows]
-            outputs = self.engine(np.stack([canvas for canvas, _ in placed]))
+            outputs = engine(np.stack([canvas for canvas, _ in placed]))
             steps = next(iter(outputs.values())).shape[1]
-            for i, line, (_, filled) in zip(rows, self.spec.read(outputs), placed, strict=True):
-                reads[i] = ReadLine(line, steps * filled / width)
-        return [reads[i] for i in range(len(texts))]
+            lines = zip(self.spec.read(outputs), placed, strict=True)
+            return [ReadLine(line, steps * filled / width) for line, (_, filled) in lines]
+
+        batches = list(self._batches(by_width, widths))
+        reads = self.lanes(read, batches)
+        by_row = dict(zip(chain(*batches), chain(*reads), strict=True))
+        return [by_row[i] for i in range(len(texts))]
 
     def _batches(self, by_width: Sequence[int], widths: Sequence[int]) -> Iterator[Sequence[int]]:
         """The lines of each call: as many as it takes, or where shapes count 1, 2 or 4 of one width, see SHORT."""

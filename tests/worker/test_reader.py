@@ -147,11 +147,11 @@ def test_where_shapes_count_lines_go_by_width_in_powers_of_two(ppocr: Reader, mo
     monkeypatch.setattr(ppocr.engine, "chunk", 4)
     texts = [np.full((48, columns, 3), 255, np.uint8) for columns in (500, 100, 150, 70, 101, 500, 99)]
     alike = [read.line for read in ppocr.read(texts)]
-    assert shapes == [(4, 128), (3, 528)]
+    assert shapes == [(3, 528), (4, 128)]
     shapes.clear()
     monkeypatch.setattr(type(ppocr.engine), "shape_by_shape", True)
     assert [read.line.text for read in ppocr.read(texts)] == [line.text for line in alike]
-    assert shapes == [(1, 96), (2, 128), (1, 128), (1, 176), (1, 528), (1, 528)]
+    assert shapes == [(1, 528), (1, 528), (1, 176), (1, 128), (2, 128), (1, 96)]
 
 
 @pytest.mark.slow
