@@ -1,17 +1,22 @@
-"""Lanes: calls of an engine that one caller waits for, on a second core too while that one has nothing else to do."""
+"""Lanes: calls of an engine that one caller waits for, on a second core too while nobody else wants that core."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from detserve.core.machine import cores
 from detserve.engines.base import Engine
 
 Job = TypeVar("Job")
 Out = TypeVar("Out")
+
+WAITED = 0.2
+"""A second lane that has waited for a core for more than this share of its time is in somebody's way,"""
+REST = 1.0
+"""and is left alone for so many seconds."""
 
 
 class Lanes:
@@ -19,48 +24,55 @@ class Lanes:
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.twin = engine, engine.twin()
-        self._beside = ThreadPoolExecutor(1, "lane") if self.twin else None
+        self._second = ThreadPoolExecutor(1, "lane") if self.twin else None
+        self._rests_until = 0.0
 
     def __call__(self, work: Callable[[Engine, Job], Out], jobs: Sequence[Job]) -> list[Out]:
         """work(engine, job) of each job, in their order. The last of them is begun first.
 
-        The twin takes its next job only while a core is idle, so it costs other requests nothing. Raises what a job
-        raises, when none is under way any more.
+        The twin takes part while the machine has a core for it. Raises what a job raises, once the other has ended.
         """
         done: dict[int, Out] = {}
         left = list(range(len(jobs)))
 
-        def take(engine: Engine, may: Callable[[], bool]) -> None:
-            while left and may():
-                try:
-                    i = left.pop()
-                except IndexError:  # the other lane was first
-                    return
-                try:
-                    done[i] = work(engine, jobs[i])
-                except BaseException:
-                    left.clear()
-                    raise
-
-        if self._beside is None or self.twin is None or len(jobs) < 2:
-            take(self.engine, lambda: True)
-        else:
-            beside = self._beside.submit(take, self.twin, _has_a_core)
+        def take(engine: Engine) -> bool:
+            """Do one of the jobs that are left, if any is."""
             try:
-                take(self.engine, lambda: True)
-            finally:
-                beside.exception()  # waits for it
-            beside.result()
+                i = left.pop()
+            except IndexError:
+                return False
+            try:
+                done[i] = work(engine, jobs[i])
+            except BaseException:
+                left.clear()
+                raise
+            return True
+
+        def take_beside(twin: Engine) -> None:
+            """Do jobs as long as a core is free for them."""
+            start, waited = time.monotonic(), _waited()
+            while take(twin):
+                if _waited() - waited > WAITED * (time.monotonic() - start):
+                    self._rests_until = time.monotonic() + REST
+                    break
+
+        if self.twin is None or self._second is None or len(jobs) < 2 or time.monotonic() < self._rests_until:
+            beside = None
+        else:
+            beside = self._second.submit(take_beside, self.twin)
+        try:
+            while take(self.engine):
+                pass
+        finally:
+            error = beside.exception() if beside else None  # waits for it
+        if error:
+            raise error
         return [done[i] for i in range(len(jobs))]
 
 
-def _has_a_core() -> bool:
-    """Whether the thread that asks has a core for itself: no more threads want to run than there are cores.
-
-    In a container Linux counts the threads of the whole machine: beside busy neighbours there is no second lane.
-    """
+def _waited() -> float:
+    """Seconds for which this thread was ready to run and had no core; 0 where the system does not tell."""
     try:
-        running = Path("/proc/loadavg").read_text("ascii").split()[3].partition("/")[0]
+        return int(Path("/proc/thread-self/schedstat").read_text("ascii").split()[1]) / 1e9
     except (OSError, IndexError):  # another system than Linux
-        return False
-    return int(running) <= cores()
+        return 0.0
