@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from typing import Any
 import psutil
 import pytest
 import requests
+from PIL import Image
 
 from benchmarks.exits import Exit, NoPackages, litserve_server, triton_on, triton_server
 from detserve.bench import command as qpstest
@@ -293,7 +295,9 @@ def test_triton_answers_what_is_under_way_when_it_is_ended(
     shelf: Shelf, tmp_path: Path, triton: Exit, astronaut: bytes
 ) -> None:
     triton_exit.lay_out(shelf.get("fd1"), tmp_path / "models")
-    sent = document([astronaut] * 20, {})
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(astronaut)).save(buffer, "JPEG")
+    sent = document([buffer.getvalue()] * 30, {})  # a small body, which has arrived long before it is answered
     with triton_on(tmp_path / "models", tmp_path) as server, ThreadPoolExecutor(8) as callers:
         running = [callers.submit(asked, server, sent) for _ in range(8)]
         wait(running, return_when=FIRST_COMPLETED)  # by then the others have arrived
