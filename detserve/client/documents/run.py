@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -81,15 +82,15 @@ class Run:
     def __call__(self, jobs: Sequence[Job]) -> None:
         """Do all jobs. Of a job that fails, or is interrupted, nothing is left."""
         pool = ThreadPoolExecutor(IN_FLIGHT)
-        try:
+        with ExitStack() as at_last:
+            # It waits for answers under way, which a person may interrupt too.
+            at_last.callback(pool.shutdown, cancel_futures=True)
+            for job in jobs:
+                at_last.callback(job.discard)
             for job in jobs:
                 self._send(job, pool)
             while self._steps:
                 self._settle()
-        finally:
-            for job in jobs:
-                job.discard()
-            pool.shutdown(cancel_futures=True)  # waits for answers under way, which a person may interrupt too
 
     def _send(self, job: Job, pool: ThreadPoolExecutor) -> None:
         """Send the pages of a job, and settle those of earlier ones meanwhile."""

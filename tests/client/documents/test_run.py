@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -190,17 +192,39 @@ def test_no_result_replaces_what_is_read(tmp_path: Path, capsys: pytest.CaptureF
     assert left(tmp_path) == {"x.pdf"}
 
 
-def test_a_full_disk_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+@contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """Files of no more than so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    monkeypatch.setattr(pikepdf.Pdf, "save", full)
-    path = made.tiff(tmp_path / "x.tif", [(60, 80)] * 2)
-    assert read([path], tmp_path / "out", "txt", "pdf") == 1
-    assert capsys.readouterr().err == f"client: {path}: No space left on device\n"
-    assert left(tmp_path / "out") == set()
+
+@pytest.mark.parametrize("pages", [1, 60], ids=["at the end", "in the middle"])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_full_disk_is_told_and_the_other_documents_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: str, pages: int
+) -> None:
+    from detserve.client.documents import pdf as writing
+
+    monkeypatch.setattr(writing, "CHUNK", 2)
+    long, short = made.tiff(tmp_path / "x.tif", [(60, 80)] * pages), made.tiff(tmp_path / "y.tif", [(61, 80)])
+
+    def wordy(data: bytes) -> Answer:
+        count = 1000 if decode(data).size == (60, 80) else 1
+        return Answer([said("word " * count, 100, 100, 800)])
+
+    out = tmp_path / "out"
+    assert read([short], out, kind, ask=wordy) == 0
+    whole = (out / f"y{SUFFIXES[kind]}").read_bytes()
+    with full_disk(len(whole) + 500):
+        assert read([long, short], out, kind, ask=wordy) == 1
+    assert capsys.readouterr().err == f"client: {long}: File too large\n"
+    assert left(out) == {f"y{SUFFIXES[kind]}"}
+    assert (out / f"y{SUFFIXES[kind]}").read_bytes() == whole
 
 
 # The command
