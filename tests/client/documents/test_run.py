@@ -40,10 +40,10 @@ def ask(data: bytes) -> Answer:
     return Answer([said(f"grey{grey}", 100, 100, 200)])
 
 
-def read(files: list[Path], out: Path, *formats: str, ask: Ask = ask) -> int:
+def read(files: list[Path], out: Path, *formats: str, ask: Ask = ask, at_once: int = 4) -> int:
     out.mkdir(exist_ok=True)
     kept = frozenset(path.resolve() for path in files)
-    return run(files, results.names(files), Wanted(out, formats, 50, flatten=False, kept=kept), ask)
+    return run(files, results.names(files), Wanted(out, formats, 50, flatten=False, kept=kept), ask, at_once)
 
 
 def left(folder: Path) -> set[str]:
@@ -68,8 +68,11 @@ def test_every_format_is_written(tmp_path: Path) -> None:
     assert list(SUFFIXES) == list(FORMATS)
 
 
-def test_pages_wait_neither_for_each_other_nor_all_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several are asked for at once; those rendered and not yet written are never more than AHEAD."""
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_pages_wait_neither_for_each_other_nor_all_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Several are asked for at once; those rendered and not yet written are never more than AHEAD for each."""
     waiting = rendered = most_waiting = most_ahead = 0
     lock, written = threading.Lock(), []
     whole = job.Job.pages
@@ -93,10 +96,10 @@ def test_pages_wait_neither_for_each_other_nor_all_in_memory(tmp_path: Path, mon
 
     monkeypatch.setattr(job.Job, "pages", pages)
     monkeypatch.setattr(job.Job, "add", lambda self, answered: written.append(answered.page.number))
-    assert read([made.pdf(tmp_path / "x.pdf", pages=40)], tmp_path / "out", "pdf", ask=slowly) == 0
+    assert read([made.pdf(tmp_path / "x.pdf", pages=40)], tmp_path / "out", "pdf", ask=slowly, at_once=at_once) == 0
     assert written == list(range(1, 41))
-    assert most_waiting == 4
-    assert 4 < most_ahead <= AHEAD
+    assert most_waiting == at_once
+    assert at_once < most_ahead <= AHEAD * at_once
 
 
 def test_one_bad_document_is_named_and_the_others_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,7 +129,7 @@ def test_a_page_that_fails_takes_its_document_with_it_and_no_other(
     assert read([long, short], tmp_path / "out", "md", ask=choosy) == 1
     assert capsys.readouterr().err == f"client: {long}: page 3: 503: the queue is full\n"
     assert left(tmp_path / "out") == {"short.md"}
-    assert len(asked) <= 3 + AHEAD + 2, "pages of a document that failed are sent on"
+    assert len(asked) <= 3 + 4 * AHEAD + 2, "pages of a document that failed are sent on"
 
 
 def test_a_broken_page_in_the_middle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,7 +245,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("formats", "split"), [("txt,md", None), ("json", None), ("txt,pdf", "words"), ("alto", "words")]
+    ("formats", "split"), [("txt,md", "lines"), ("json", None), ("txt,pdf", "words"), ("alto", "words")]
 )
 def test_the_command_reads_documents(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], formats: str, split: str | None
@@ -287,6 +290,12 @@ def test_pages_of_pdfs_have_the_resolution_asked_for_and_flattened_pdfs_a_pictur
         ["a.pdf", "--out", "x", "--format", "doc"],
         ["a.pdf", "--out", "x", "--format", "txt,"],
         ["a.pdf", "--out", "x", "--format", "txt", "--draw"],
+        ["a.pdf", "--out", "x", "--format", "txt", "--coco", "x.json"],
+        ["a.pdf", "--out", "x", "--format", "txt", "--depth", "x.png"],
+        ["a.pdf", "--out", "x", "--format", "txt", "--shape", "ellipse"],
+        ["a.pdf", "--out", "x", "--format", "txt", "--margin", "0"],
+        ["a.pdf", "--out", "x", "--format", "txt", "--strip"],
+        ["a.pdf", "--out", "x", "--format", "json,txt", "--split", "characters"],
         ["a.pdf", "--out", "x", "--format", "txt", "--dpi", "9"],
         ["a.pdf", "--out", "x", "--format", "txt", "--dpi", "nan"],
     ],
