@@ -10,10 +10,12 @@ from typing import Any
 
 import requests
 
+from detserve.errors import SetupError
+
 Answer = list[dict[str, Any]]
 """The objects of an answer, see README.md."""
 Ask = Callable[[bytes], Answer]
-"""Raises requests.HTTPError or RequestError where a picture is refused."""
+"""Raises SetupError where there is no server, or it refuses a picture, and RequestError where an archive does."""
 TIMEOUT = 120
 """Seconds."""
 
@@ -28,7 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser, model: str) -> None:
 
 @contextmanager
 def opened(options: argparse.Namespace) -> Iterator[Callable[[Mapping[str, str]], Ask]]:
-    """Whom the command line names, as a function from the headers of the requests to an Ask."""
+    """Whom the command line names, as a function from the headers of the requests to an Ask.
+
+    Raises SetupError for an archive that cannot be read.
+    """
     if options.archive:
         with in_process(options.archive) as ask:
             yield ask
@@ -62,7 +67,13 @@ def in_process(path: Path) -> Iterator[Callable[[Mapping[str, str]], Ask]]:
 
 
 def _over_http(session: requests.Session, url: str, picture: bytes, headers: Mapping[str, str]) -> Answer:
-    reply = session.put(url, data=picture, headers=dict(headers), timeout=TIMEOUT)
-    reply.raise_for_status()
-    answer: Answer = reply.json()
+    try:
+        reply = session.put(url, data=picture, headers=dict(headers), timeout=TIMEOUT)
+        if not reply.ok:
+            raise SetupError(f"{url} answers {reply.status_code}: {' '.join(reply.text.split())[:200]}")
+        answer: Answer = reply.json()
+    except requests.RequestException as error:
+        raise SetupError(
+            f"no answer of {url} ({type(error).__name__}): make serve starts a server, --archive FILE.mar needs none"
+        ) from error
     return answer
