@@ -260,7 +260,8 @@ def test_streets_are_read_better_than_by_rapidocr(shared: Path, shelf: Shelf) ->
     with asking.in_process(shelf.get("ocr1")) as asks:
         split, line = asks({"X-Split": "words"}), asks({"X-Detect": "off"})
         score = icdar.measure(labelled, lambda path: split(path.read_bytes()), lambda path: line(path.read_bytes()))
-    # What benchmarks.rapid's answers give: hmean 0.769, end to end 0.462, 16 crops (docs/performance.md).
-    assert score.total.hmean > 0.77
-    assert score.total.end_to_end > 0.47
+    # 0.850, 11 read, 0.550; what benchmarks.rapid's answers give: 0.769, 9, 0.462, 16 crops (docs/performance.md).
+    assert score.total.hmean >= 0.83
+    assert score.total.read >= 11
+    assert score.total.end_to_end >= 0.53
     assert score.crops_read >= 16
