@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import requests
 
+from detserve.archives.recipe import PackedModel
 from detserve.errors import SetupError
 
 Answer = list[dict[str, Any]]
@@ -43,8 +45,13 @@ def opened(options: argparse.Namespace) -> Iterator[Callable[[Mapping[str, str]]
 
 
 @contextmanager
-def in_process(path: Path) -> Iterator[Callable[[Mapping[str, str]], Ask]]:
-    """An archive's engines behind this checkout's pipeline, one picture at a time, on one thread as in a worker."""
+def in_process(
+    path: Path, detect: Mapping[str, Any] | None = None, read: Mapping[str, Any] | None = None
+) -> Iterator[Callable[[Mapping[str, str]], Ask]]:
+    """An archive's engines behind this checkout's pipeline, one picture at a time, on one thread as in a worker.
+
+    detect, read: settings of the specs of its two models in place of those that it was packed with.
+    """
     from detserve.bench.engine import packed
     from detserve.core.machine import gpus
     from detserve.engines.base import Device
@@ -54,16 +61,23 @@ def in_process(path: Path) -> Iterator[Callable[[Mapping[str, str]], Ask]]:
     from detserve.worker.response import content
 
     with packed(path) as target:
-        pipeline = load_pipeline(target.recipe, target.folder, Device(threads=1, gpu=0 if gpus() else None))
+        recipe = replace(target.recipe, detect=_changed(target.recipe.detect, detect))
+        if recipe.read:
+            recipe = replace(recipe, read=_changed(recipe.read, read))
+        pipeline = load_pipeline(recipe, target.folder, Device(threads=1, gpu=0 if gpus() else None))
 
         def ask(picture: bytes, headers: Mapping[str, str]) -> Answer:
-            (result,) = pipeline([(picture, Options.parse(headers, pipeline.spec, target.recipe.options))])
+            (result,) = pipeline([(picture, Options.parse(headers, pipeline.spec, recipe.options))])
             if isinstance(result.outcome, RequestError):
                 raise result.outcome
             answer: Answer = content(result)
             return answer
 
         yield lambda headers: lambda picture: ask(picture, headers)
+
+
+def _changed(model: PackedModel, settings: Mapping[str, Any] | None) -> PackedModel:
+    return replace(model, settings={**model.settings, **(settings or {})})
 
 
 def _over_http(session: requests.Session, url: str, picture: bytes, headers: Mapping[str, str]) -> Answer:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks import asking, icdar, matching, words
+from benchmarks import asking, icdar, matching, steps, words
 from benchmarks.matching import Tally, same, tally
 from benchmarks.words import Word
 from tests.harness.archives import Shelf
@@ -252,6 +252,18 @@ def test_an_archive_reads_words_in_process(drawn: Path, shelf: Shelf, capsys: py
     printed = capsys.readouterr().out
     assert "end to end   1.000" in printed
     assert "crops        1 of 1 read right" in printed
+
+
+@pytest.mark.slow
+def test_a_step_is_the_archive_with_a_setting_changed(
+    drawn: Path, shelf: Shelf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert steps.main([str(drawn), "--archive", str(shelf.get("ocr1")), "--only", "packed"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "| as packed | 1.000 | 1.000 | 1 | 46/46 |"
+    with asking.in_process(shelf.get("ocr1"), {"conf": 0.999}) as asks:
+        assert asks({})((drawn / "a.png").read_bytes()) == []
+    assert steps.main([str(drawn), "--archive", "/nope.mar"]) == 1
+    assert "steps: no file /nope.mar" in capsys.readouterr().err
 
 
 @pytest.mark.slow
