@@ -230,6 +230,14 @@ def test_a_full_disk_is_told_and_the_other_documents_are_read(
     assert (out / f"y{SUFFIXES[kind]}").read_bytes() == whole
 
 
+def test_a_full_disk_is_told_of_a_pdf_whose_pages_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = made.pdf(tmp_path / "x.pdf", pages=20)
+    with full_disk(1000):
+        assert read([path], tmp_path / "out", "pdf") == 1
+    assert capsys.readouterr().err == f"client: {path}: File too large\n"
+    assert left(tmp_path / "out") == set()
+
+
 # The command
 
 
