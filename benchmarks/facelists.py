@@ -63,9 +63,9 @@ def of_text(file: Path) -> Iterator[tuple[str, Faces]]:
 
     A face that is invalid counts for no level.
     """
-    lines = enumerate(file.read_text("utf-8").splitlines(), 1)
     number = 0
     try:
+        lines = enumerate(file.read_text("utf-8").splitlines(), 1)
         for number, line in lines:
             name = line.strip()
             if not name:

@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from benchmarks import asking, words
 from benchmarks.asking import Answer
 from benchmarks.matching import Tally, tally
 from benchmarks.words import BadLabels, Labelled, Word
+from detserve.errors import DetserveError, SetupError
+from detserve.pictures.decode import read_header
 
 Look = Callable[[Path], Answer]
 """A picture's path → what is on it."""
@@ -53,15 +54,22 @@ def measure(labelled: Labelled, ask: Look, ask_for_line: Look) -> Score:
     """Ask for the words of every picture and for the line of every crop."""
     score = Score()
     for path, there in tqdm(labelled.pictures.items(), "pictures", disable=not labelled.pictures):
-        score.pictures[path.name] = tally(found_words(ask(path), _size(path)), there)
+        score.pictures[path.name] = tally(found_words(ask(path), read_header(path.read_bytes()).size), there)
     for path, text in tqdm(labelled.crops.items(), "crops", disable=not labelled.crops):
         lines = ask_for_line(path)
+        if any("text" not in line for line in lines):
+            raise SetupError(f"{path}: the answer has no text: crops need a model that reads, ocr1 for instance")
         score.crops[path.name] = text, " ".join(line["text"] for line in lines)
     return score
 
 
 def found_words(answer: Answer, size: tuple[int, int]) -> list[Word]:
-    """The objects of an answer as words in pixels of a picture of that (width, height)."""
+    """The objects of an answer as words in pixels of a picture of that (width, height).
+
+    Raises SetupError for an answer of a model that finds no text.
+    """
+    if any("quad_ratio" not in each for each in answer):
+        raise SetupError("the answer has no quads: a model that finds text is needed, ocr1 for instance")
     quads = [np.array(each["quad_ratio"], np.float64).reshape(4, 2) * size for each in answer]
     return [Word(quad, each.get("text", "")) for quad, each in zip(quads, answer, strict=True)]
 
@@ -93,11 +101,16 @@ def table(score: Score, each: bool) -> str:
     return "\n".join(lines)
 
 
-def _size(path: Path) -> tuple[int, int]:
-    """(width, height) of the upright picture."""
-    with Image.open(path) as picture:
-        width, height = picture.size
-        return (height, width) if picture.getexif().get(0x0112, 1) >= 5 else (width, height)
+def given_answers(file: Path, labelled: Labelled) -> dict[str, Answer]:
+    """The answers of a file by the names of their pictures. Raises BadLabels where it lacks one, or is no such file."""
+    try:
+        answers: dict[str, Answer] = json.loads(file.read_text("utf-8"))
+        missing = [path.name for path in [*labelled.pictures, *labelled.crops] if path.name not in answers]
+    except (OSError, ValueError, TypeError) as error:
+        raise BadLabels(f"{file} is no file of answers ({error}); benchmarks.rapid writes one") from error
+    if missing:
+        raise BadLabels(f"{file} has no answer for {missing[0]}; it is of other pictures")
+    return answers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,17 +126,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         labelled = words.load(options.folder)
-    except BadLabels as error:
+        if options.answers:
+            answers = given_answers(options.answers, labelled)
+            score = measure(labelled, lambda path: answers[path.name], lambda path: answers[path.name])
+        else:
+            with asking.opened(options) as asks:
+                split = asks({"X-Split": "lines" if options.lines else "words"})
+                line = asks({"X-Detect": "off"})
+                score = measure(labelled, lambda path: split(path.read_bytes()), lambda path: line(path.read_bytes()))
+    except (BadLabels, DetserveError) as error:
         print(f"icdar: {error}", file=sys.stderr)
         return 1
-    if options.answers:
-        answers = json.loads(options.answers.read_text("utf-8"))
-        score = measure(labelled, lambda path: answers[path.name], lambda path: answers[path.name])
-    else:
-        with asking.opened(options) as asks:
-            split = asks({"X-Split": "lines" if options.lines else "words"})
-            line = asks({"X-Detect": "off"})
-            score = measure(labelled, lambda path: split(path.read_bytes()), lambda path: line(path.read_bytes()))
     print(table(score, options.each))
     return 0
 

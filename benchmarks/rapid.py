@@ -78,9 +78,10 @@ class RapidTarget:
 
 def main() -> None:
     """Read all and write the file."""
-    from PIL import Image
     from rapidocr import RapidOCR
     from tqdm import tqdm
+
+    from detserve.pictures.decode import read_header
 
     folder, out = map(Path, sys.argv[1:3])
     logging.disable(logging.CRITICAL)
@@ -88,9 +89,8 @@ def main() -> None:
     labelled = words.load(folder)
     answers: dict[str, list[dict[str, Any]]] = {}
     for path in tqdm(labelled.pictures, "pictures"):
-        read = reader(path.read_bytes(), return_word_box=True)
-        with Image.open(path) as picture:
-            size = picture.size
+        read = reader(str(path), return_word_box=True)  # of a path it turns the picture upright, of bytes it does not
+        size = read_header(path.read_bytes()).size
         lines = read.word_results if read.boxes is not None else ()  # else it holds a word of no place
         answers[path.name] = [
             {"quad_ratio": (np.array(quad, float) / size).ravel().tolist(), "text": text}
@@ -98,7 +98,7 @@ def main() -> None:
             for text, _, quad in line
         ]
     for path in tqdm(labelled.crops, "crops"):
-        read = reader(path.read_bytes(), use_det=False, use_cls=False, use_rec=True)
+        read = reader(str(path), use_det=False, use_cls=False, use_rec=True)
         answers[path.name] = [{"text": text} for text in read.txts or ()]
     out.write_text(json.dumps(answers))
 

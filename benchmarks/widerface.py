@@ -16,13 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from benchmarks import asking, facelists
 from benchmarks.asking import Answer, Ask
 from benchmarks.facecurve import Doubles, average_precision, normalised
 from benchmarks.facelists import LEVELS, BadLists, Lists
+from detserve.errors import DetserveError
+from detserve.pictures.decode import read_header
 
 
 def measure(lists: Lists, paths: dict[str, Path], ask: Ask) -> dict[str, float]:
@@ -33,9 +34,8 @@ def measure(lists: Lists, paths: dict[str, Path], ask: Ask) -> dict[str, float]:
 
 
 def boxes(answer: Answer, path: Path) -> Doubles:
-    """The objects of an answer as rows left, top, width, height, score in pixels of the picture: [n, 5]."""
-    with Image.open(path) as picture:
-        width, height = picture.size
+    """The objects of an answer as rows left, top, width, height, score in pixels of the upright picture: [n, 5]."""
+    width, height = read_header(path.read_bytes()).size
     rows = np.array([[*each["xywh_ratio"], each["conf"]] for each in answer], np.float64).reshape(-1, 5)
     rows *= [width, height, width, height, 1]
     rows[:, :2] -= rows[:, 2:4] / 2
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise BadLists(f"{options.folder} lacks {len(missing)} of {len(lists.faces)} pictures, {missing[0]} is one")
         with asking.opened(options) as asks:
             figures = measure(lists, paths, asks(headers))
-    except BadLists as error:
+    except (BadLists, DetserveError) as error:
         print(f"widerface: {error}", file=sys.stderr)
         return 1
     for level, figure in figures.items():

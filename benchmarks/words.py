@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,24 +42,24 @@ class Labelled:
 
 def load(folder: Path) -> Labelled:
     """The labels of a folder, at any depth: `labels.json`, or ICDAR's `gt_NAME.txt` beside or apart from NAME.jpg, and
-    its `gt.txt` of crops.
+    its `gt.txt` of crops. No two pictures have the same name.
 
     labels.json: {"pictures": {name: [{"quad": [[x, y] x 4], "text", "ignore"}]}, "words": {name: text}}. gt_NAME.txt: a
     word a line, eight numbers and the word, which may hold commas; `###` is ignored. Raises BadLabels.
     """
     json_file = folder / "labels.json"
     if json_file.is_file():
-        labels = json.loads(json_file.read_text("utf-8"))
-        pictures = {folder / name: [_word(each) for each in words] for name, words in labels["pictures"].items()}
-        return Labelled(pictures, {folder / name: text for name, text in labels.get("words", {}).items()})
-    names = {path.name: path for path in sorted(folder.rglob("*")) if path.suffix in SUFFIXES}
-    pictures = {}
+        return _of_json(json_file)
+    names = _by_name(path for path in sorted(folder.rglob("*")) if path.suffix in SUFFIXES)
+    pictures: dict[Path, list[Word]] = {}
     crops: dict[Path, str] = {}
     for file in sorted(folder.rglob("gt*.txt"), key=lambda path: (len(path.name), path.name)):
         if file.stem.startswith("gt_"):
             name = next((file.stem[3:] + suffix for suffix in SUFFIXES if file.stem[3:] + suffix in names), None)
             if name is None:
                 raise BadLabels(f"{file}: there is no picture {file.stem[3:]}.jpg or .png in {folder}")
+            if names[name] in pictures:
+                raise BadLabels(f"{file}: {name} has words of another gt_NAME.txt already; give a folder of one set")
             pictures[names[name]] = list(icdar_words(file))
         elif file.stem == "gt":
             crops |= {names[name]: text for name, text in _crops(file) if name in names}
@@ -68,9 +68,35 @@ def load(folder: Path) -> Labelled:
     return Labelled(pictures, crops)
 
 
+def _of_json(file: Path) -> Labelled:
+    try:
+        labels = json.loads(file.read_text("utf-8"))
+        pictures = {file.parent / k: [_word(each) for each in words] for k, words in labels.get("pictures", {}).items()}
+        crops = {file.parent / name: str(text) for name, text in labels.get("words", {}).items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        wanted = '{"pictures": {NAME: [{"quad", "text", "ignore"}]}, "words": {NAME: TEXT}} is wanted'
+        raise BadLabels(f"{file}: {wanted} ({type(error).__name__}: {error})") from error
+    if not pictures and not crops:
+        raise BadLabels(f'{file} has neither "pictures" nor "words"')
+    if missing := [path for path in [*pictures, *crops] if not path.is_file()]:
+        raise BadLabels(f"{file}: there is no {missing[0]}")
+    _by_name([*pictures, *crops])
+    return Labelled(pictures, crops)
+
+
+def _by_name(paths: Iterable[Path]) -> dict[str, Path]:
+    """Pictures by their names alone, as ICDAR's lists name them. Raises BadLabels where two have one name."""
+    names: dict[str, Path] = {}
+    for path in paths:
+        if path.name in names:
+            raise BadLabels(f"{names[path.name]} and {path} have one name; give a folder of one set")
+        names[path.name] = path
+    return names
+
+
 def icdar_words(file: Path) -> Iterator[Word]:
     """The words of a gt_NAME.txt. Raises BadLabels for a line of another form."""
-    for number, line in enumerate(file.read_text("utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(_rows(file), 1):
         if not line.strip():
             continue
         parts = line.split(",", 8)
@@ -82,12 +108,19 @@ def icdar_words(file: Path) -> Iterator[Word]:
         yield Word(_clockwise(quad), text, text == IGNORED)
 
 
+def _rows(file: Path) -> list[str]:
+    try:
+        return file.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise BadLabels(f"{file} is not UTF-8; `iconv -f latin1 -t utf-8` may make it so") from error
+
+
 def _word(entry: dict[str, Any]) -> Word:
     return Word(_clockwise(np.array(entry["quad"], np.float64)), entry["text"], entry["ignore"])
 
 
 def _crops(file: Path) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(file.read_text("utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(_rows(file), 1):
         match = _CROP.fullmatch(line)
         if line.strip() and not match:
             raise BadLabels(f'{file}:{number}: NAME, "WORD" is wanted, not {line[:80]!r}')

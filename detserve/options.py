@@ -94,7 +94,7 @@ OPTIONS = (
     ),
     Option(
         name="max_detections",
-        means="at most so many, the best",
+        means="at most so many, the best; ocr1: so many lines, also where words are asked for",
         low=1,
         high=10_000,
         whole=True,

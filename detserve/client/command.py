@@ -51,6 +51,8 @@ IN_FLIGHT = 4
 """Pictures that are sent at once, unless --at-once says otherwise."""
 EXTRAS = {"lxml": "documents", "pikepdf": "documents", "pypdfium2": "documents", "av": "video"}
 """Packages that only documents or videos need, and the extras that bring them."""
+OF_PICTURES = ("depth", "coco", "json", "draw", "maps", "crops", "align", "blur", "shape", "margin", "strip")
+"""Options that mean nothing for documents."""
 LEAST_DPI, MOST_DPI = 36, 1200
 TIMEOUTS = 30.0, 120.0
 """Seconds for the answer to a picture, and to a page, which has far more text."""
@@ -165,7 +167,8 @@ def read_documents(options: argparse.Namespace, name: str) -> int:
     kept = frozenset(path.resolve() for path in files)
     wanted = Wanted(options.out, options.format, options.dpi, options.flatten, kept)
     with transport(options) as send:
-        return 1 if run_documents(files, results.names(files), wanted, asking(options, send), name) else 0
+        ask = asking(options, send)
+        return 1 if run_documents(files, results.names(files), wanted, ask, options.at_once, name) else 0
 
 
 def result_folder(options: argparse.Namespace, ask: Callable[[bytes], Answer]) -> results.Folder:
@@ -228,7 +231,7 @@ def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.
     add = server.add_argument
     add("--protocol", choices=ADDRESSES, default="http", help="%(default)s, grpc, triton or triton-grpc")
     add("--url", help="where it listens ({http}; gRPC: {grpc}; Triton: {triton})".format(**ADDRESSES))
-    add("--at-once", type=int, default=IN_FLIGHT, metavar="N", help="pictures that are sent at once (%(default)s)")
+    add("--at-once", type=int, default=IN_FLIGHT, metavar="N", help="pictures or pages sent at once (%(default)s)")
     add("--token", metavar="KEY", help="of a server that asks for one")
     seconds = "seconds for an answer, its wait in the server's queue included ({:g}; pages of documents {:g})"
     add("--timeout", type=float, metavar="S", help=seconds.format(*TIMEOUTS))
@@ -290,16 +293,22 @@ def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.
 
 
 def check_documents(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Ends with status 2 where options of documents do not go together; words are asked for where places matter."""
+    """Ends with status 2 where options of documents do not go together.
+
+    Words are asked for where places matter, and lines where there is text, whatever the model splits by itself.
+    """
     if not options.out:
         parser.error("--format writes files: it needs --out DIR")
-    for name in ("json", "draw", "maps", "crops", "align", "blur"):
-        if getattr(options, name):
+    for name in OF_PICTURES:
+        if getattr(options, name) != parser.get_default(name):
             parser.error(f"--{name} is for pictures: it does not go with --format")
     if not LEAST_DPI <= options.dpi <= MOST_DPI:
         parser.error(f"--dpi must lie between {LEAST_DPI} and {MOST_DPI}")
-    if options.split is None and set(options.format) & set(PLACED):
-        options.split = "words"
+    if options.format == ("json",):
+        return
+    if options.split == "characters":
+        parser.error("--split characters goes with --format json alone: other formats are made of words or lines")
+    options.split = options.split or ("words" if set(options.format) & set(PLACED) else "lines")
 
 
 def formats(text: str) -> tuple[str, ...]:

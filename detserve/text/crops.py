@@ -41,14 +41,14 @@ def crop(rgb: Pixels, quad: Floats) -> tuple[Pixels, Floats]:
     return text.astype(np.uint8, copy=False), quad
 
 
-def fit(text: Pixels, height: int, width: int, fill: int) -> tuple[Pixels, int]:
+def fit(text: Pixels, height: int, width: int, fill: int, end: int = 0) -> tuple[Pixels, int]:
     """A crop on the input of a recogniser: uint8 [h, w, 3] → uint8 [height, width, 3], and the crop's width on it.
 
-    The crop is scaled, bilinear, to the whole height with its aspect ratio kept; one that would be longer than `width`
-    is squeezed to it. The rest, at the right, gets the value `fill`. PP-OCR pads with 0 after (x - 127.5) / 127.5:
+    The crop is scaled, bilinear, to the whole height with its aspect ratio kept; one that would leave less than `end`
+    columns is squeezed. The rest, at the right, gets the value `fill`. PP-OCR pads with 0 after (x - 127.5) / 127.5:
     the pixel values 127 and 128 come nearest to that.
     """
-    inner = min(width, math.ceil(height * (text.shape[1] / text.shape[0])))
+    inner = min(width - end, math.ceil(height * (text.shape[1] / text.shape[0])))
     canvas = np.full((height, width, 3), fill, np.uint8)
     canvas[:, :inner] = cv2.resize(text, (inner, height), interpolation=cv2.INTER_LINEAR)
     return canvas, inner

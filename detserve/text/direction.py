@@ -12,15 +12,22 @@ from detserve.text.crops import TALL
 
 def is_sideways(quads: Floats) -> bool:
     """Whether the lines of a page, quads float32 [n, 4, 2], run up or down: those that do are longer together."""
-    sides = np.linalg.norm(np.roll(quads, -1, axis=1) - quads, axis=2)
-    across, down = sides[:, ::2].mean(axis=1), sides[:, 1::2].mean(axis=1)
+    across, down = _sides(quads)
     return bool(down[down >= TALL * across].sum() > across[across >= TALL * down].sum())
 
 
-def longest(quads: Floats, count: int) -> Floats:
-    """The quads of the longest lines, at most so many, the longest first."""
+def longest(quads: Floats, count: int, sideways: bool) -> Floats:
+    """The quads of the longest lines that run up or down, or else across, at most so many, the longest first."""
+    across, down = _sides(quads)
+    length, runs = (down, down >= TALL * across) if sideways else (across, across > down)
+    rows = np.flatnonzero(runs)
+    return quads[rows[np.argsort(-length[rows], kind="stable")[:count]]]
+
+
+def _sides(quads: Floats) -> tuple[Floats, Floats]:
+    """How far each quad reaches along its first side and across it, float32 [n] each."""
     sides = np.linalg.norm(np.roll(quads, -1, axis=1) - quads, axis=2)
-    return quads[np.argsort(-sides.max(axis=1), kind="stable")[:count]]
+    return sides[:, ::2].mean(axis=1), sides[:, 1::2].mean(axis=1)
 
 
 def turned_back(found: Detections, turns: int, size: tuple[int, int]) -> Detections:

@@ -202,7 +202,8 @@ class Pipeline(Generic[Canvases, Raw]):
             turned = self._upright(found[0], placed[0])
             infer_ms += _ms_since(start)
             if turned is not None:
-                return [turned]
+                again = turned.timings.post
+                return [replace(turned, timings=Timings(placed[0].decode_ms, infer_ms - again, post_ms + again))]
         if self.reader:
             start = time.perf_counter()
             margin = self.spec.margin if isinstance(self.spec, TextSpec) else 0.0

@@ -82,12 +82,11 @@ class Reader:
     def direction(self, rgb: Pixels, quads: Floats) -> int:
         """By how many quarters counter-clockwise a picture must be turned for its text to be upright: 0 to 3.
 
-        quads: float32 [n, 4, 2], the lines that were found on `rgb`. The longest ones are read one way and, unless that
-        is sure, the other way round; the way that is read with more confidence counts.
+        quads: float32 [n, 4, 2], the lines that were found on `rgb`. The longest of those that run as most do are read
+        one way and, unless that is sure, the other way round; the way that is read with more confidence counts.
         """
         sideways = is_sideways(quads)
-        crops = [crop(rgb, quad) for quad in longest(quads, LINES_OF_DIRECTION)]
-        texts = [text for text, _ in crops if text.shape[1] > text.shape[0]]
+        texts = [crop(rgb, quad)[0] for quad in longest(quads, LINES_OF_DIRECTION, sideways)]
         one = sum(read.line.confidence for read in self.read(texts))
         if one < SURE * len(texts):
             other = sum(read.line.confidence for read in self.read([text[::-1, ::-1] for text in texts]))

@@ -104,6 +104,27 @@ def test_broken_lists_are_named(tmp_path: Path, text: str, capsys: pytest.Captur
     assert "wider_face_val_bbx_gt.txt:" in capsys.readouterr().err
 
 
+def test_what_cannot_be_read_or_asked_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "0--Parade").mkdir()
+    Image.new("RGB", (200, 100)).save(tmp_path / "0--Parade/a.jpg")
+    (tmp_path / "wider_face_val_bbx_gt.txt").write_bytes("0--Parade/é.jpg\n0\n0 0 0 0 0 0 0 0 0 0\n".encode("latin1"))
+    assert widerface.main([str(tmp_path)]) == 1
+    assert "wider_face_val_bbx_gt.txt:0:" in capsys.readouterr().err
+    (tmp_path / "wider_face_val_bbx_gt.txt").write_text("0--Parade/a.jpg\n0\n0 0 0 0 0 0 0 0 0 0\n")
+    assert widerface.main([str(tmp_path), "--url", "http://127.0.0.1:1/predictions/fd1"]) == 1
+    assert "widerface: no answer of http://127.0.0.1:1/predictions/fd1" in capsys.readouterr().err.splitlines()[-1]
+    assert widerface.main([str(tmp_path), "--archive", "/nope.mar"]) == 1
+    assert "widerface: no file /nope.mar" in capsys.readouterr().err
+
+
+def test_boxes_are_of_the_picture_as_it_is_seen(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (200, 100)).save(tmp_path / "a.jpg", exif=exif)
+    (row,) = widerface.boxes([{"xywh_ratio": [0.5, 0.5, 0.2, 0.2], "conf": 0.9}], tmp_path / "a.jpg")
+    assert row.tolist() == pytest.approx([40, 80, 20, 40, 0.9])
+
+
 def test_a_folder_without_lists_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadLists, match="neither"):
         facelists.load(tmp_path)

@@ -75,7 +75,8 @@ def test_a_searchable_pdf_gives_the_words_back(server: Server, papers: tuple[Pat
     for name in ("scan", "pages"):
         found = pdftotext(tmp_path / f"{name}.pdf")
         assert len(found) == 2
-        for text, wanted in zip(found, texts, strict=True):
+        for number, (text, wanted) in enumerate(zip(found, texts, strict=True), 1):
+            print(f"{name}.pdf, page {number}: {share(text, wanted):.4f} of {len(wanted.split())} words")
             assert share(text, wanted) >= 0.98
             # In reading order too: lines as they stand, one below the other.
             read = [line for line in text.splitlines() if line]

@@ -161,6 +161,25 @@ def test_lines_that_run_upwards_are_read(server) -> None:
     assert found["text"] == "Quarter turn"
 
 
+def test_a_page_that_lies_on_its_side_is_read_in_order_and_in_places_of_the_picture_as_sent(
+    server, page: bytes
+) -> None:
+    pixels = cv2.imdecode(np.frombuffer(page, np.uint8), cv2.IMREAD_COLOR)
+    turned = cv2.imencode(".png", np.ascontiguousarray(np.rot90(pixels)))[1].tobytes()
+    found = answer(server, "ocr1", turned, X_Rotate="auto")
+    assert texts(found) == LINES
+    x, y = np.array(answer(server, "ocr1", page)[0]["quad_ratio"]).reshape(4, 2).T
+    assert found[0]["quad_ratio"] == pytest.approx(np.stack([y, 1 - x], axis=1).ravel().tolist(), abs=1e-5)
+
+
+def test_two_lines_of_a_poster_that_lie_close_are_two(server, shared: Path) -> None:
+    found = texts(answer(server, "ocr1", (shared / "images/mmocr_demo_text_ocr.jpg").read_bytes()))
+    (upper,) = [text for text in found if "RETAIL" in text]
+    (lower,) = [text for text in found if "ROBINSONS" in text]
+    assert upper.startswith("14 RETAIL BRANDS") and "ROBINSONS" not in upper
+    assert lower != upper
+
+
 @pytest.mark.slow
 def test_three_hundred_words_on_one_page(server) -> None:
     names = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliet"]

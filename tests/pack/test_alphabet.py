@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks import asking
 from detserve import engines, models
 from detserve.engines import sources
 from detserve.engines.base import Device, EnginePlan
 from detserve.errors import BadSpec, BadWeights
 from detserve.pack import command
+from detserve.pack.packer import pack
 from detserve.worker.reader import Reader
 
 LETTERS = "жю한"
@@ -19,8 +22,11 @@ COLOURS = {"ж": (255, 0, 0), "ю": (0, 255, 0), "한": (0, 0, 255), " ": (0, 0,
 """Of each character, RGB; grey is the blank."""
 
 
-def recogniser(path: Path, metadata: str | None = None, classes: int = 5) -> Path:
-    """Float [n, 3, 48, w] blue, green, red from -1 to 1 → probabilities [n, w / 8, classes]."""
+def recogniser(path: Path, metadata: str | None = None, classes: int = 5, told: bool = True) -> Path:
+    """Float [n, 3, 48, w] blue, green, red from -1 to 1 → probabilities [n, w / 8, classes].
+
+    told: whether the file says how many classes there are.
+    """
     weights = np.zeros((3, classes), np.float32)
     weights[:, 1:4] = [[-9, -9, 9], [-9, 9, -9], [9, -9, -9]]
     bias = np.full(classes, -9, np.float32)
@@ -40,7 +46,7 @@ def recogniser(path: Path, metadata: str | None = None, classes: int = 5) -> Pat
         nodes,
         "bars",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 48, "w"])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", "t", classes])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", "t", classes if told else "c"])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
@@ -79,8 +85,23 @@ def test_a_space_is_added_where_the_network_has_a_class_for_it(tmp_path: Path) -
     spec = models.find("ppocrv6-small-rec").override(alphabet=LETTERS)
     assert spec.with_file_metadata(recogniser(tmp_path / "a.onnx", classes=5)).settings()["alphabet"] == f"{LETTERS} "
     assert spec.with_file_metadata(recogniser(tmp_path / "b.onnx", classes=4)).settings()["alphabet"] == LETTERS
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_an_alphabet_of_another_network_is_refused(tmp_path: Path, told: bool) -> None:
+    spec = models.find("ppocrv6-small-rec").override(alphabet=LETTERS)
     with pytest.raises(BadWeights, match="tells 6 characters apart, the alphabet has 3 and the space"):
-        spec.with_file_metadata(recogniser(tmp_path / "c.onnx", classes=7))
+        spec.with_file_metadata(recogniser(tmp_path / "c.onnx", classes=7, told=told))
+
+
+def test_an_archive_of_another_recogniser_reads_its_letters(tmp_path: Path) -> None:
+    weights = recogniser(tmp_path / "rec.onnx", "\n".join(LETTERS))
+    line = ["ocr9", "--model", "ppocrv6-small-det", "--reader", "ppocrv6-small-rec", "--reader-weights", str(weights)]
+    path = pack(command.request(command.parse([*line, "--backend", "onnx", "--out", str(tmp_path)])))
+    picture = cv2.imencode(".png", bars("юж 한한")[..., ::-1])[1].tobytes()
+    with asking.in_process(path) as asks:
+        (found,) = asks({"X-Detect": "off"})(picture)
+    assert found["text"] == "юж 한한"
 
 
 def test_a_file_without_an_alphabet_is_refused(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ def test_a_page_is_sideways_when_most_of_its_text_runs_down() -> None:
     assert not is_sideways(np.empty((0, 4, 2), np.float32))
 
 
-def test_the_longest_lines_come_first() -> None:
-    quads = np.array([box(0, 0, 10, 5), box(0, 0, 5, 90), box(0, 0, 50, 5)], np.float32)
-    assert longest(quads, 2).tolist() == quads[[1, 2]].tolist()
+def test_the_longest_lines_of_the_page_s_direction_come_first() -> None:
+    quads = np.array([box(0, 0, 10, 5), box(0, 0, 5, 90), box(0, 0, 50, 5), box(0, 0, 40, 5)], np.float32)
+    assert longest(quads, 2, sideways=False).tolist() == quads[[2, 3]].tolist()
+    assert longest(quads, 2, sideways=True).tolist() == quads[[1]].tolist()
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])

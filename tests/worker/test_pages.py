@@ -1,5 +1,9 @@
 """A page of print through the real detector and the real recogniser, lying as it may."""
 
+import time
+from collections.abc import Callable
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -11,7 +15,7 @@ from detserve.engines.base import Device, EnginePlan
 from detserve.options import Options
 from detserve.pack.weights import locate
 from detserve.worker.detector import HostDetector
-from detserve.worker.pipeline import Pipeline
+from detserve.worker.pipeline import Pipeline, Result
 from detserve.worker.reader import Reader
 
 
@@ -32,9 +36,14 @@ def page() -> np.ndarray:
     return cv2.imread(str(locate("package:skimage/data/page.png")))
 
 
-def read(pipeline: Pipeline, page: np.ndarray, **options: str) -> Detections:
+def result_of(pipeline: Pipeline, page: np.ndarray, **options: str) -> Result:
     data = cv2.imencode(".png", page)[1].tobytes()
     (result,) = pipeline([(data, Options.parse(options, pipeline.spec))])
+    return result
+
+
+def read(pipeline: Pipeline, page: np.ndarray, **options: str) -> Detections:
+    result = result_of(pipeline, page, **options)
     assert isinstance(result.outcome, Detections)
     assert result.size == (page.shape[1], page.shape[0])
     return result.outcome
@@ -66,6 +75,31 @@ def test_a_turned_page_is_read_in_order_and_in_places_of_the_page_as_sent(
     x, y = upright.quads[..., 0], upright.quads[..., 1]
     moved = {1: (y, width - x), 2: (width - x, height - y), 3: (height - y, x)}[turns]
     assert found.quads == pytest.approx(np.stack(moved, axis=-1), abs=1e-3)
+
+
+def test_the_times_of_a_turned_page_are_those_of_both_looks_at_it(
+    pipeline: Pipeline, page: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def slowly(call: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments: (time.sleep(0.2), call(*arguments))[1]
+
+    monkeypatch.setattr(pipeline.detector, "infer", slowly(pipeline.detector.infer))
+    monkeypatch.setattr(pipeline.detector, "found", slowly(pipeline.detector.found))
+    start = time.perf_counter()
+    timings = result_of(pipeline, np.ascontiguousarray(np.rot90(page, 2)), rotate="auto").timings
+    took = (time.perf_counter() - start) * 1000
+    assert timings.infer >= 400
+    assert timings.post >= 400
+    assert timings.decode + timings.infer + timings.post <= took
+
+
+def test_so_many_detections_are_lines_whatever_they_are_split_into(
+    pipeline: Pipeline, page: np.ndarray, upright: Detections
+) -> None:
+    (line,) = read(pipeline, page, max_detections="1").texts or ()
+    assert upright.texts and line == upright.texts[int(upright.scores.argmax())]
+    assert read(pipeline, page, max_detections="1", split="words").texts == tuple(line.split())
 
 
 def test_a_page_without_text_is_an_empty_answer(pipeline: Pipeline) -> None:

@@ -30,10 +30,18 @@ def in_columns(lines: Sequence[Line]) -> list[Line]:
     """
     if len(lines) < 2 * LEAST:
         return list(lines)
-    points = np.array([line.quad for line in lines])
+    points = _levelled(np.array([line.quad for line in lines]))
     boxes = np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)
     height = float(np.median([line.height for line in lines]))
     return [lines[i] for i in _ordered(boxes, height, np.arange(len(lines)))]
+
+
+def _levelled(quads: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The quads of lines, [n, 4, 2], turned so that most of their text runs to the right."""
+    x, y = (quads[:, [1, 2]] - quads[:, [0, 3]]).sum(axis=(0, 1))
+    length = float(np.hypot(x, y)) or 1.0
+    levelled: NDArray[np.float64] = quads @ (np.array([[x, -y], [y, x]]) / length)
+    return levelled
 
 
 def _ordered(boxes: NDArray[np.float64], height: float, rows: Rows) -> list[int]:

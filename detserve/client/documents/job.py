@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,10 +82,12 @@ class Job:
 
     def discard(self) -> None:
         """Remove what is not whole. Does nothing to what is."""
-        for writer in self._writers:
-            writer.close()
-        for draft in self._drafts:
-            draft.discard()
+        with ExitStack() as at_last:
+            for draft in self._drafts:
+                at_last.callback(draft.discard)
+            at_last.enter_context(suppress(OSError))  # no room for the rest of what is removed
+            for writer in self._writers:
+                at_last.callback(writer.close)
         self._writers, self._drafts = [], []
 
 

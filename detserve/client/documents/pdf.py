@@ -7,7 +7,9 @@ Other documents become new PDFs: of each page its picture.
 from __future__ import annotations
 
 from contextlib import ExitStack
+from io import BufferedWriter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pikepdf
@@ -57,7 +59,7 @@ class Layered:
         """Write the PDF; what protects it from changes, but not with a password, stays."""
         self._font.finish()
         try:
-            self._pdf.save(self._draft.path, encryption=True if self._pdf.is_encrypted else None)
+            _save(self._pdf, self._draft.path, encryption=True if self._pdf.is_encrypted else None)
         except pikepdf.PdfError as error:
             raise DocumentError("the PDF cannot be written again: it is broken") from error
 
@@ -107,7 +109,7 @@ class Pictured:
 
     def _save(self, path: Path) -> None:
         self._font.finish()
-        self._pdf.save(path, deterministic_id=True)
+        _save(self._pdf, path, deterministic_id=True)
         self._pdf.close()
 
     def finish(self) -> None:
@@ -120,11 +122,42 @@ class Pictured:
             whole = open_parts.enter_context(Pdf.new())
             for part in self._parts:
                 whole.pages.extend(open_parts.enter_context(pikepdf.open(part)).pages)
-            whole.save(self._draft.path, deterministic_id=True)
+            _save(whole, self._draft.path, deterministic_id=True)
 
     def close(self) -> None:
         """Free what is held."""
         self._pdf.close()
+
+
+class _Patient(BufferedWriter):
+    """A file that takes what has no room, and keeps the error: pikepdf ends the whole process where a write raises."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """As its base, but never raises."""
+        if self.error is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def flush(self) -> None:
+        """As its base, but never raises."""
+        if self.error is None:
+            try:
+                super().flush()
+            except OSError as error:
+                self.error = error
+
+
+def _save(pdf: Pdf, path: Path, **options: Any) -> None:
+    """Write a PDF. Raises OSError where it cannot be, and PdfError."""
+    with _Patient(path.open("wb", buffering=0)) as file:
+        pdf.save(file, **options)
+    if file.error:
+        raise file.error
 
 
 def _placed(page: Page) -> Matrix:

@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -18,10 +19,9 @@ from detserve.client.documents.output import Answered
 from detserve.client.documents.page import DocumentError, Page
 from detserve.errors import RequestError
 
-IN_FLIGHT = 4
-"""Pages that are sent at once."""
-AHEAD = 2 * IN_FLIGHT
-"""Pages that are rendered, and neither answered nor written: what is held in memory of any document."""
+AHEAD = 2
+"""Pages that are rendered, and neither answered nor written, for each that is sent at once: what is held in memory of
+any document."""
 
 LOOK_SECONDS = 0.2
 """How often a wait for an answer looks whether it is to end."""
@@ -69,9 +69,11 @@ class Run:
         ask: Callable[[bytes], Answer],
         bar: tqdm,  # type: ignore[type-arg]  # not at run time
         name: str,
+        at_once: int,
         interruption: Interruption,
     ) -> None:
         self.failures = 0
+        self._at_once = at_once
         self._interruption = interruption
         self._ask = ask
         self._bar = bar
@@ -80,16 +82,16 @@ class Run:
 
     def __call__(self, jobs: Sequence[Job]) -> None:
         """Do all jobs. Of a job that fails, or is interrupted, nothing is left."""
-        pool = ThreadPoolExecutor(IN_FLIGHT)
-        try:
+        pool = ThreadPoolExecutor(self._at_once)
+        with ExitStack() as at_last:
+            # It waits for answers under way, which a person may interrupt too.
+            at_last.callback(pool.shutdown, cancel_futures=True)
+            for job in jobs:
+                at_last.callback(job.discard)
             for job in jobs:
                 self._send(job, pool)
             while self._steps:
                 self._settle()
-        finally:
-            for job in jobs:
-                job.discard()
-            pool.shutdown(cancel_futures=True)  # waits for answers under way, which a person may interrupt too
 
     def _send(self, job: Job, pool: ThreadPoolExecutor) -> None:
         """Send the pages of a job, and settle those of earlier ones meanwhile."""
@@ -103,7 +105,7 @@ class Run:
                     self._steps.append((job, page, pool.submit(self._ask, page.data)))
                     missing -= 1
                     self._interruption.check()
-                    while len(self._steps) >= AHEAD:
+                    while len(self._steps) >= AHEAD * self._at_once:
                         self._settle()
             finally:
                 opened.close()
@@ -142,16 +144,21 @@ class Run:
 
 
 def run(
-    files: Sequence[Path], names: Sequence[str], wanted: Wanted, ask: Callable[[bytes], Answer], name: str = "client"
+    files: Sequence[Path],
+    names: Sequence[str],
+    wanted: Wanted,
+    ask: Callable[[bytes], Answer],
+    at_once: int,
+    name: str = "client",
 ) -> int:
     """Read documents and write their results → how many failed, each told on a line of stderr.
 
-    names: of the results, one a file; ask: the answer to a picture's bytes, called by several threads; name: of the
+    names: of the results, one a file; ask: the answer to a picture's bytes, called by at_once threads; name: of the
     command, before its messages.
     """
     jobs = [Job(path, name, wanted) for path, name in zip(files, names, strict=True)]
     # Shown only where a person watches. A document counts as a page until it is opened.
     with Interruption() as interruption, tqdm(total=len(jobs), unit="page", disable=None) as bar:
-        doing = Run(ask, bar, name, interruption)
+        doing = Run(ask, bar, name, at_once, interruption)
         doing(jobs)
     return doing.failures

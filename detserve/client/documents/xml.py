@@ -19,8 +19,10 @@ class XmlFile:
 
     def __init__(self, path: Path, source: Source) -> None:
         self.source = source
+        # Opened here and not by lxml, which says nothing where its own last bytes find no room.
+        self._file = path.open("wb")
         self._open = ExitStack()
-        self._xml = self._open.enter_context(etree.xmlfile(str(path), encoding="UTF-8"))
+        self._xml = self._open.enter_context(etree.xmlfile(self._file, encoding="UTF-8"))
         self._xml.write_declaration()
         if self.doctype:
             self._xml.write_doctype(self.doctype)
@@ -36,9 +38,10 @@ class XmlFile:
         self._xml.write(element, pretty_print=True)
 
     def finish(self) -> None:
-        """Close the elements, and the file."""
+        """Close the elements, and the file. Raises OSError where it cannot be written to its end."""
         self._open.close()
+        self._file.close()
 
     def close(self) -> None:
-        """The same."""
-        self._open.close()
+        """Close the file, whatever is open in it."""
+        self._file.close()

@@ -72,7 +72,8 @@ class PPReader(OnnxSpec, ReaderSpec):
         import onnx
 
         try:
-            model = onnx.load(weights[0], load_external_data=False)
+            # Inferred: a file may leave the number of its classes open.
+            model = onnx.shape_inference.infer_shapes(onnx.load(weights[0], load_external_data=False))
             entries = {entry.key: entry.value for entry in model.metadata_props}
         except Exception as error:
             raise BadWeights(f"{weights[0].name}: not an ONNX file ({error})") from error
@@ -82,7 +83,7 @@ class PPReader(OnnxSpec, ReaderSpec):
                 f"{weights[0].name}: its metadata has no alphabet under the key 'character'; give --alphabet FILE"
             )
         axes = model.graph.output[0].type.tensor_type.shape.dim
-        classes = axes[-1].dim_value if axes else 0  # 0: the file does not say
+        classes = axes[-1].dim_value if axes else 0  # 0: nothing in the file says
         if classes != len(alphabet) + 1:
             alphabet += " "
         if classes and classes != len(alphabet) + 1:
@@ -109,10 +110,10 @@ class PPReader(OnnxSpec, ReaderSpec):
         return height == self.size[1] and width % self.stride == 0 and 0 < width <= self.size[0]
 
     def place(self, text: Pixels, width: int) -> tuple[Pixels, int]:
-        """The line scaled to the input's height, with padding at the right."""
+        """The line scaled to the input's height, with `end` columns of padding or more at the right."""
         from detserve.text import crops
 
-        return crops.fit(text, self.size[1], width, self.fill)
+        return crops.fit(text, self.size[1], width, self.fill, self.end)
 
     def read(self, outputs: Outputs) -> list[Line]:
         """The texts of a batch of lines; a line's confidence is the mean of its characters'."""
@@ -131,7 +132,7 @@ SPECS = (
         weights=_weights("PP-OCRv6_det_small.onnx", "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f"),
         outputs=("probability",),
         size=(960, 960),
-        shrink_to=736,  # PP-OCR's own scale: shorter sides below it are enlarged, and none is shrunk to less
+        shrink_to=736,  # PP-OCR's own scale: wide pictures are shrunk no further, as far as their pixels allow
         margin=0.125,  # a quad grown by 1.6 is about a third higher than its text
         channels="BGR",
         mean=HALF_RANGE,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+import pytest
+
 from detserve.client.documents.columns import in_columns
 from detserve.client.documents.text import lines_of
 from tests.client.documents.made import SIZE, said
@@ -29,6 +32,18 @@ def down(names: str, rows: int = 4) -> list[str]:
 def test_two_and_three_columns() -> None:
     assert order(beside("ab", 100, 400)) == down("ab")
     assert order(beside("abc", 100, 270)) == down("abc")
+
+
+@pytest.mark.parametrize("turn", [0, 4, 90, 180, 270])
+def test_columns_of_a_page_that_was_sent_turned(turn: float) -> None:
+    """In the order that `X-Rotate: auto` answers, row by row as a person reads them."""
+    angle = np.radians(turn)
+    turning = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    found = [said("Title", 50, 20, 840, 60), *beside("ab", 100, 400)]
+    for each in found:
+        quad = np.array(each["quad_ratio"]).reshape(4, 2) * SIZE @ turning
+        each["quad_ratio"] = (quad / SIZE).ravel().tolist()
+    assert order(found) == ["Title", *down("ab")]
 
 
 def test_a_heading_across_ends_the_columns_above_it() -> None:

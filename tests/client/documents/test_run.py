@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -38,10 +40,10 @@ def ask(data: bytes) -> Answer:
     return Answer([said(f"grey{grey}", 100, 100, 200)])
 
 
-def read(files: list[Path], out: Path, *formats: str, ask: Ask = ask) -> int:
+def read(files: list[Path], out: Path, *formats: str, ask: Ask = ask, at_once: int = 4) -> int:
     out.mkdir(exist_ok=True)
     kept = frozenset(path.resolve() for path in files)
-    return run(files, results.names(files), Wanted(out, formats, 50, flatten=False, kept=kept), ask)
+    return run(files, results.names(files), Wanted(out, formats, 50, flatten=False, kept=kept), ask, at_once)
 
 
 def left(folder: Path) -> set[str]:
@@ -66,8 +68,11 @@ def test_every_format_is_written(tmp_path: Path) -> None:
     assert list(SUFFIXES) == list(FORMATS)
 
 
-def test_pages_wait_neither_for_each_other_nor_all_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several are asked for at once; those rendered and not yet written are never more than AHEAD."""
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_pages_wait_neither_for_each_other_nor_all_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Several are asked for at once; those rendered and not yet written are never more than AHEAD for each."""
     waiting = rendered = most_waiting = most_ahead = 0
     lock, written = threading.Lock(), []
     whole = job.Job.pages
@@ -91,10 +96,10 @@ def test_pages_wait_neither_for_each_other_nor_all_in_memory(tmp_path: Path, mon
 
     monkeypatch.setattr(job.Job, "pages", pages)
     monkeypatch.setattr(job.Job, "add", lambda self, answered: written.append(answered.page.number))
-    assert read([made.pdf(tmp_path / "x.pdf", pages=40)], tmp_path / "out", "pdf", ask=slowly) == 0
+    assert read([made.pdf(tmp_path / "x.pdf", pages=40)], tmp_path / "out", "pdf", ask=slowly, at_once=at_once) == 0
     assert written == list(range(1, 41))
-    assert most_waiting == 4
-    assert 4 < most_ahead <= AHEAD
+    assert most_waiting == at_once
+    assert at_once < most_ahead <= AHEAD * at_once
 
 
 def test_one_bad_document_is_named_and_the_others_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +129,7 @@ def test_a_page_that_fails_takes_its_document_with_it_and_no_other(
     assert read([long, short], tmp_path / "out", "md", ask=choosy) == 1
     assert capsys.readouterr().err == f"client: {long}: page 3: 503: the queue is full\n"
     assert left(tmp_path / "out") == {"short.md"}
-    assert len(asked) <= 3 + AHEAD + 2, "pages of a document that failed are sent on"
+    assert len(asked) <= 3 + 4 * AHEAD + 2, "pages of a document that failed are sent on"
 
 
 def test_a_broken_page_in_the_middle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,16 +195,46 @@ def test_no_result_replaces_what_is_read(tmp_path: Path, capsys: pytest.CaptureF
     assert left(tmp_path) == {"x.pdf"}
 
 
-def test_a_full_disk_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+@contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """Files of no more than so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    monkeypatch.setattr(pikepdf.Pdf, "save", full)
-    path = made.tiff(tmp_path / "x.tif", [(60, 80)] * 2)
-    assert read([path], tmp_path / "out", "txt", "pdf") == 1
-    assert capsys.readouterr().err == f"client: {path}: No space left on device\n"
+
+@pytest.mark.parametrize("pages", [1, 60], ids=["at the end", "in the middle"])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_full_disk_is_told_and_the_other_documents_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: str, pages: int
+) -> None:
+    from detserve.client.documents import pdf as writing
+
+    monkeypatch.setattr(writing, "CHUNK", 2)
+    long, short = made.tiff(tmp_path / "x.tif", [(60, 80)] * pages), made.tiff(tmp_path / "y.tif", [(61, 80)])
+
+    def wordy(data: bytes) -> Answer:
+        count = 1000 if decode(data).size == (60, 80) else 1
+        return Answer([said("word " * count, 100, 100, 800)])
+
+    out = tmp_path / "out"
+    assert read([short], out, kind, ask=wordy) == 0
+    whole = (out / f"y{SUFFIXES[kind]}").read_bytes()
+    with full_disk(len(whole) + 500):
+        assert read([long, short], out, kind, ask=wordy) == 1
+    assert capsys.readouterr().err == f"client: {long}: File too large\n"
+    assert left(out) == {f"y{SUFFIXES[kind]}"}
+    assert (out / f"y{SUFFIXES[kind]}").read_bytes() == whole
+
+
+def test_a_full_disk_is_told_of_a_pdf_whose_pages_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = made.pdf(tmp_path / "x.pdf", pages=20)
+    with full_disk(1000):
+        assert read([path], tmp_path / "out", "pdf") == 1
+    assert capsys.readouterr().err == f"client: {path}: File too large\n"
     assert left(tmp_path / "out") == set()
 
 
@@ -218,7 +253,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("formats", "split"), [("txt,md", None), ("json", None), ("txt,pdf", "words"), ("alto", "words")]
+    ("formats", "split"), [("txt,md", "lines"), ("json", None), ("txt,pdf", "words"), ("alto", "words")]
 )
 def test_the_command_reads_documents(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], formats: str, split: str | None
@@ -263,6 +298,12 @@ def test_pages_of_pdfs_have_the_resolution_asked_for_and_flattened_pdfs_a_pictur
         ["a.pdf", "--out", "x", "--format", "doc"],
         ["a.pdf", "--out", "x", "--format", "txt,"],
         ["a.pdf", "--out", "x", "--format", "txt", "--draw"],
+        ["a.pdf", "--out", "x", "--format", "txt", "--coco", "x.json"],
+        ["a.pdf", "--out", "x", "--format", "txt", "--depth", "x.png"],
+        ["a.pdf", "--out", "x", "--format", "txt", "--shape", "ellipse"],
+        ["a.pdf", "--out", "x", "--format", "txt", "--margin", "0"],
+        ["a.pdf", "--out", "x", "--format", "txt", "--strip"],
+        ["a.pdf", "--out", "x", "--format", "json,txt", "--split", "characters"],
         ["a.pdf", "--out", "x", "--format", "txt", "--dpi", "9"],
         ["a.pdf", "--out", "x", "--format", "txt", "--dpi", "nan"],
     ],

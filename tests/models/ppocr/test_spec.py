@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +54,14 @@ def test_lines_have_few_widths_and_little_fill(aspect: float) -> None:
     if width < READER.size[0]:
         assert filled <= width < filled + max(READER.stride, 0.06 * filled)
     assert READER.width(aspect * 1.5) >= width
+
+
+@pytest.mark.parametrize("columns", [100, 2536, 2537, 2600, 9000])
+def test_a_line_ends_in_fill_however_long_it_is(columns: int) -> None:
+    line = np.full((READER.size[1], columns, 3), 255, np.uint8)
+    canvas, filled = READER.place(line, READER.width(columns / READER.size[1]))
+    assert filled == min(columns, READER.size[0] - READER.end)
+    assert (canvas[:, :filled] == 255).all() and (canvas[:, filled:] == READER.fill).all()
 
 
 def test_all_lines_together_have_few_widths() -> None:
