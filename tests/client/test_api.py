@@ -99,6 +99,9 @@ def test_what_another_model_answers_is_a_failure(photo: bytes) -> None:
         pytest.raises(Failure, match=r"fd1/1\.0 answers without 'quad_ratio'"),
     ):
         client.read(photo, model="fd1")
+    for other in (LINE, THING):
+        with http_server(says(other)) as url, Client(url) as client, pytest.raises(Failure, match="it finds something"):
+            client.faces(photo, model="td1")
 
 
 def test_the_size_is_read_from_the_picture_where_a_proxy_drops_it(photo: bytes) -> None:
