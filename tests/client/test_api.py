@@ -289,6 +289,31 @@ def test_asyncio_has_the_same(photo: bytes) -> None:
     assert len(gauge.ports) <= 3
 
 
+def test_asyncio_reads_a_picture_when_its_turn_is(photo: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = answered = most = 0
+
+    def encoded(picture: bytes) -> bytes:
+        nonlocal read, most
+        read += 1
+        most = max(most, read - answered)
+        return picture
+
+    def answer(n: int, request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
+        nonlocal answered
+        answered += 1
+        return says(FACE)(n, request)
+
+    async def run(url: str) -> None:
+        async with AsyncClient(url, at_once=3) as client:
+            await asyncio.gather(*(client.faces(photo) for _ in range(24)))
+
+    monkeypatch.setattr("detserve.client.api.encoded", encoded)
+    with http_server(answer, keep=True) as url:
+        asyncio.run(run(url))
+    assert (read, answered) == (24, 24)
+    assert most <= 3
+
+
 @pytest.mark.usefixtures("quick")
 def test_asyncio_asks_again_and_has_the_same_calls(photo: bytes) -> None:
     async def run(url: str) -> None:
