@@ -263,6 +263,8 @@ def test_what_cannot_be_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[st
     path = make(tmp_path / "party.mp4", frames=3)
     assert client.main([str(path)]) == 1
     assert "party.mp4 is a video: --blur or --json, with --out DIR, says what is made of it" in capsys.readouterr().err
+    assert client.main([str(path), "--blur", "--coco", "a.json", "--out", str(tmp_path / "out")]) == 1
+    assert "is a video: --coco is for pictures, which need a run of their own\n" in capsys.readouterr().err
     out = tmp_path / "out"
     out.mkdir()
     again = shutil.copy(path, out / "party.blurred.mp4")
