@@ -80,9 +80,8 @@ def run(options: argparse.Namespace, prog: str) -> int:
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     if options.blur and options.conf_threshold is None:
         options.conf_threshold = BLUR_CONF
-        told = f"--blur covers all that is found with a confidence of {BLUR_CONF} or more, and other results have all of it"
-        told += " too; --conf says otherwise"
-        print(f"{prog}: {told}", file=sys.stderr)
+        told = f"--blur covers all that is found with a confidence of {BLUR_CONF} or more; --conf says otherwise"
+        print(f"{prog}: {told}. The other results hold all of that too", file=sys.stderr)
     videos, others = videos_among(options.pictures)
     failed = send_videos(videos, options, prog) if videos else 0
     return max(failed, send_pictures(others, options, prog) if others else 0)

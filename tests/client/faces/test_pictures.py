@@ -119,8 +119,8 @@ def test_a_low_threshold_is_asked_for_and_told(photo: Path, tmp_path: Path, caps
         return finding(n, request)
 
     run(tmp_path, photo, "--blur", server=server)
-    told = f"--blur covers all that is found with a confidence of {BLUR_CONF} or more, and other results have all of it"
-    assert capsys.readouterr().err == f"client: {told} too; --conf says otherwise\n"
+    told = f"--blur covers all that is found with a confidence of {BLUR_CONF} or more; --conf says otherwise"
+    assert capsys.readouterr().err == f"client: {told}. The other results hold all of that too\n"
     run(tmp_path, photo, "--blur", "--conf", "0.5", server=server)
     assert capsys.readouterr().err == ""
     assert list(dict.fromkeys(asked)) == [str(BLUR_CONF), "0.5"]
