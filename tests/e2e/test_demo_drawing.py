@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import statistics
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from playwright.sync_api import Page
 
-from tests.harness.page import SAMPLE, give, instead, jpeg, pixel, ready
+from tests.harness.page import BOX, SAMPLE, give, instead, jpeg, pixel, ready
 
 pytestmark = pytest.mark.slow
 FIRST_ANSWER = 1.0
@@ -56,10 +57,30 @@ def test_masks_are_painted_where_they_are(page: Page) -> None:
 
 
 def test_dots_scale_with_the_face(page: Page) -> None:
-    heights = (10, 60, 120, 180)
+    heights = (10, 60, 120, 180, 900)
     dots = page.evaluate("async (heights) => heights.map((await import('/view.js')).dot)", list(heights))
-    assert dots == sorted(dots) and dots[3] == pytest.approx(3 * dots[1])
+    assert dots == sorted(dots) and dots[3:] == pytest.approx([3 * dots[1], 15 * dots[1]])
     assert dots[0] < 1
+
+
+def test_a_label_hides_no_small_face_and_goes_below(page: Page) -> None:
+    large = {"xywh_ratio": [0.5, 0.6, 0.4, 0.5], "conf": 0.9}
+    small = {"xywh_ratio": [0.33, 0.325, 0.03, 0.04], "conf": 0.6}
+    wide = {"xywh_ratio": [0.5, 0.2, 0.9, 0.35], "conf": 0.6}
+    above, below = (0.305, 0.335), (0.305, 0.86)
+
+    def labels(*found: dict[str, Any]) -> list[bool]:
+        page.unroute_all()
+        instead(page, found)
+        give(page, ("two.jpg", SAMPLE))
+        return [pixel(page, *place)[:3] == BOX for place in (above, below)]
+
+    assert labels(large) == [True, False]
+    assert labels(large, small) == [False, True]
+    assert labels(large, wide) == [True, False], "a larger neighbour stays to be seen"
+    lower = {"xywh_ratio": [0.33, 0.875, 0.03, 0.04], "conf": 0.6}
+    assert labels(large, small, lower) == [False, False], "it stands in the box itself"
+    assert pixel(page, 0.305, 0.36)[:3] == BOX
 
 
 @pytest.mark.timed
