@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import statistics
 from typing import Any
 
 import cv2
@@ -18,6 +17,8 @@ FIRST_ANSWER = 1.0
 """Seconds from a drop to the boxes."""
 FRAME = 16.0
 """Milliseconds."""
+SHARE = 0.9
+"""Of the frames that must be within that. In the others some other process has the core, in whichever part they are."""
 
 
 def test_run_lengths_are_read_as_coco_writes_them(page: Page) -> None:
@@ -48,7 +49,9 @@ def test_masks_are_painted_where_they_are(page: Page) -> None:
         "mask_rle": {"size": [540, 960], "counts": rle["counts"].decode()},
     }  # fmt: skip
     instead(page, [found])
-    give(page, ("bolt.jpg", SAMPLE))
+    with page.expect_request("**/predictions/*") as asked:
+        give(page, ("bolt.jpg", SAMPLE))
+    assert asked.value.headers["x-masks"] == "rle", "whatever the archive's own default is"
     ready(page, "1 object")
     red, green, blue, opacity = pixel(page, 0.3125, 0.37037)
     assert (red, green, blue) == pytest.approx((255, 209, 102), abs=4) and 90 < opacity < 130
@@ -111,22 +114,28 @@ def test_the_slider_redraws_a_thousand_boxes_within_a_frame(page: Page) -> None:
       const one = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
       const times = [];
       for (let i = 0; i < 70; i++) {
-        let begun;
-        requestAnimationFrame(() => { begun = performance.now(); });
+        const at = [];
+        requestAnimationFrame(() => at.push(performance.now()));
         slider.value = i % 2 ? 0.1 + i / 400 : 0.1;
         slider.dispatchEvent(new Event("input"));
         await new Promise((done) => requestAnimationFrame(() => {
+          at.push(performance.now());
           one.drawImage(canvas, 0, 0);
           one.getImageData(0, 0, 1, 1);
+          at.push(performance.now());
           document.body.offsetHeight;
-          times.push(performance.now() - begun);
+          at.push(performance.now());
+          times.push([at[1] - at[0], at[2] - at[1], at[3] - at[2]]);
           done();
         }));
       }
       return times.slice(10); // the first run before the code is compiled
     }"""
-    times = page.evaluate(code)
+    frames = page.evaluate(code)
     shown = page.locator("#summary b").inner_text()
-    print(f"redrawn: median {statistics.median(times):.1f} ms, slowest {max(times):.1f} ms of {len(times)}; {shown}")
+    parts = dict(zip(("code", "canvas", "layout"), np.median(frames, axis=0).round(1).tolist(), strict=True))
+    times = np.sum(frames, axis=1)
+    slow = np.round(frames, 1)[times >= FRAME].tolist()
+    print(f"redrawn: median {np.median(times):.1f} ms of {len(times)}, {parts}; over {FRAME:g} ms: {slow}; {shown}")
     assert re.match(r"[89]\d\d faces|1000 faces", shown)
-    assert statistics.median(times) < FRAME and sorted(times)[-4] < FRAME
+    assert np.quantile(times, SHARE) < FRAME

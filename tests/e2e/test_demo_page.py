@@ -210,6 +210,7 @@ def test_texts_are_listed_in_reading_order_and_drawn_in_their_place(page: Page, 
 
 @pytest.mark.slow
 def test_the_command_gives_the_json(page: Page, server: Server, tmp_path: Path) -> None:
+    give(page, ("a [1-2]{b}'s.jpg", SAMPLE))
     slide(page, 0.8)
     ready(page, "2 faces")
     page.get_by_role("tab", name="List").focus()
@@ -221,7 +222,7 @@ def test_the_command_gives_the_json(page: Page, server: Server, tmp_path: Path) 
     page.get_by_role("button", name="Copy").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == command
-    (tmp_path / "sample.jpg").write_bytes(SAMPLE)
+    (tmp_path / "a [1-2]{b}'s.jpg").write_bytes(SAMPLE)
     said = subprocess.run(["bash", "-c", command.replace("curl", "curl -sS", 1)], cwd=tmp_path, capture_output=True)
     assert json.loads(said.stdout) == shown and len(shown) == 2
 
