@@ -22,8 +22,8 @@ from tests.test_wheel import PARTS
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/client.md").read_text("utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-INSTALL_SECONDS = 90
-"""Half a minute on two cores that are busy with other things."""
+INSTALL_SECONDS = 60
+"""A quarter of it on two cores that are busy with other things, where the index is near."""
 SUPERVISED = """
 import numpy as np
 import supervision as sv
