@@ -134,6 +134,7 @@ class AsyncClient:
     ) -> None:
         self._http = AsyncHttp(url, token, timeout, at_once, form)
         self._asker = AsyncAsker(self._http, Retries(retries))
+        self._turns = asyncio.Semaphore(at_once)
 
     async def __aenter__(self) -> Self:
         return self
@@ -147,29 +148,35 @@ class AsyncClient:
 
     async def ask(self, model: str, picture: Picture, *, depth: Picture | None = None, **options: Any) -> Answer:
         """What any model answers, in the server's own words. depth: the map beside the picture, a path or bytes."""
-        return await self._asker.ask(await _questioned(model, picture, depth, options))
+        return (await self._ask(model, picture, depth, options))[1]
 
     async def faces(self, picture: Picture, model: str = "fd1", **options: Unpack[Thresholds]) -> Found[Face]:
         """The faces in a picture."""
-        return await self._find(found.faces, await _questioned(model, picture, None, options))
+        return await self._find(found.faces, model, picture, None, options)
 
     async def texts(self, picture: Picture, model: str = "td1", **options: Unpack[Thresholds]) -> Found[Text]:
         """The text regions in a picture, not read."""
-        return await self._find(found.texts, await _questioned(model, picture, None, options))
+        return await self._find(found.texts, model, picture, None, options)
 
     async def read(self, picture: Picture, model: str = "ocr1", **options: Unpack[Reading]) -> Found[Text]:
         """The texts in a picture and what they say, in reading order."""
-        return await self._find(found.texts, await _questioned(model, picture, None, options))
+        return await self._find(found.texts, model, picture, None, options)
 
     async def objects(
         self, picture: Picture, model: str = "md1", *, depth: Picture | None = None, **options: Unpack[Masking]
     ) -> Found[Object]:
         """The objects in a picture, with their masks. depth: the map beside it, a path or bytes."""
-        return await self._find(found.objects, await _questioned(model, picture, depth, options))
+        return await self._find(found.objects, model, picture, depth, options)
 
-    async def _find(self, read: Callable[[Answer, Size], Found[T]], question: Question) -> Found[T]:
-        answer = await self._asker.ask(question)
+    async def _find(self, read: Callable[[Answer, Size], Found[T]], *arguments: Any) -> Found[T]:
+        question, answer = await self._ask(*arguments)
         return read(answer, answer.size or _size(question))
+
+    async def _ask(self, *arguments: Any) -> tuple[Question, Answer]:
+        """`_question` and its answer. Files are read, and pixels encoded, in a thread, and only when their turn is."""
+        async with self._turns:
+            question = await asyncio.to_thread(_question, *arguments)
+            return question, await self._asker.ask(question)
 
 
 def _question(model: str, picture: Picture, depth: Picture | None, options: Mapping[str, Any]) -> Question:
@@ -179,11 +186,6 @@ def _question(model: str, picture: Picture, depth: Picture | None, options: Mapp
     from detserve.pictures.depth import WithDepth  # brings OpenCV, which pictures alone do not need
 
     return Question(model, WithDepth(sent, encoded(depth)), protocol.fields(options))
-
-
-async def _questioned(*arguments: Any) -> Question:
-    """`_question` in a thread: files are read there, and pixels encoded."""
-    return await asyncio.to_thread(_question, *arguments)
 
 
 def _size(question: Question) -> Size:

@@ -83,7 +83,7 @@ def run(options: argparse.Namespace, prog: str) -> int:
     if options.blur and options.conf_threshold is None:
         options.conf_threshold = BLUR_CONF
         told = f"--blur covers all that is found with a confidence of {BLUR_CONF} or more; --conf says otherwise"
-        print(f"{prog}: {told}", file=sys.stderr)
+        print(f"{prog}: {told}. The other results hold all of that too", file=sys.stderr)
     videos, others = videos_among(options.pictures)
     failed = send_videos(videos, options, prog) if videos else 0
     return max(failed, send_pictures(others, options, prog) if others else 0)
@@ -93,6 +93,9 @@ def send_videos(files: Sequence[Path], options: argparse.Namespace, prog: str) -
     """Send the frames of all videos, one video after the other → exit status."""
     if not (options.blur or options.json):
         raise SetupError(f"{files[0]} is a video: --blur or --json, with --out DIR, says what is made of it")
+    for name in ("crops", "align", "draw", "maps", "coco"):
+        if getattr(options, name):
+            raise SetupError(f"{files[0]} is a video: --{name} is for pictures, which need a run of their own")
     from detserve.client.video.run import Videos
     from detserve.client.video.run import run as run_videos
 
@@ -249,7 +252,7 @@ def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.
     add("--crops", action="store_true", help="each face as a picture, NAME.face-1.png and so on, the best first")
     add("--align", type=int, metavar="N", help="each face in one position on N pixels, as recognisers take it (112)")
     hidden = f"each face made unrecognisable, NAME.blurred.jpg, .png or .mp4: {', '.join(STYLES)} (%(const)s)"
-    add("--blur", nargs="?", choices=STYLES, const=STYLES[0], metavar="STYLE", help=hidden)
+    add("--blur", nargs="?", type=style, const=STYLES[0], metavar="STYLE", help=hidden)
     add("--shape", choices=SHAPES, default=SHAPES[0], help="of what --blur covers (%(default)s)")
     grown = f"by which boxes grow for --crops and --blur, in ratios of themselves ({MARGIN})"
     add("--margin", type=float, metavar="R", help=grown)
@@ -317,3 +320,10 @@ def formats(text: str) -> tuple[str, ...]:
     if unknown := [each for each in given if each not in FORMATS]:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(FORMATS)}")
     return given
+
+
+def style(text: str) -> str:
+    """The style of `--blur gauss`. Without one it takes what stands next, which may well be a folder of pictures."""
+    if text not in STYLES:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(STYLES)}; name pictures before --blur")
+    return text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -22,10 +22,11 @@ Scale = tuple[float, float]
 class Found(Sequence[T], Generic[T]):
     """What was found in one picture, a sequence in the server's order, in pixels of the upright picture.
 
-    ratios: the same in ratios of the picture; size: its (width, height); answer: the server's own words, with the
-    model's name and the time of each stage.
+    kind: Face, Text or Object; ratios: the same in ratios of the picture; size: its (width, height); answer: the
+    server's own words, with the model's name and the time of each stage.
     """
 
+    kind: type[T] = field(repr=False)
     items: tuple[T, ...]
     ratios: tuple[T, ...] = field(repr=False)
     size: tuple[int, int]
@@ -59,23 +60,25 @@ class Found(Sequence[T], Generic[T]):
         return coco.entries(image_id, self.size, self.answer.detections)
 
     def to_supervision(self) -> supervision.Detections:
-        """supervision.Detections: boxes in pixels; landmarks, quads, texts and class names in `data`.
+        """supervision.Detections: boxes in pixels; class names, landmarks, quads and texts in `data`.
 
         Raises ImportError where the package supervision is not installed.
         """
         from detserve.client.supervised import detections
 
-        return detections(self.items)
+        return detections(self.kind, self.items)
 
 
 def faces(answer: Answer, size: tuple[int, int]) -> Found[Face]:
     """The faces in an answer to a picture of that (width, height)."""
 
     def face(found: Mapping[str, Any], scale: Scale) -> Face:
+        if found.keys() & {"quad_ratio", "label"}:
+            raise KeyError("landmarks_ratio")
         marks = found.get("landmarks_ratio")
         return Face(_box(found, scale), found["conf"], Landmarks(*_points(marks, scale)) if marks else None)
 
-    return _found(face, answer, size)
+    return _found(Face, face, answer, size)
 
 
 def texts(answer: Answer, size: tuple[int, int]) -> Found[Text]:
@@ -92,7 +95,7 @@ def texts(answer: Answer, size: tuple[int, int]) -> Found[Text]:
             found.get("text_conf"),
         )
 
-    return _found(text, answer, size)
+    return _found(Text, text, answer, size)
 
 
 def objects(answer: Answer, size: tuple[int, int]) -> Found[Object]:
@@ -102,17 +105,19 @@ def objects(answer: Answer, size: tuple[int, int]) -> Found[Object]:
         mask = Mask(size, found) if found.keys() & {"mask_rle", "polygons_ratio"} else None
         return Object(_box(found, scale), found["conf"], found["label"], found["label_id"], mask)
 
-    return _found(thing, answer, size)
+    return _found(Object, thing, answer, size)
 
 
-def _found(make: Any, answer: Answer, size: tuple[int, int]) -> Found[Any]:
+def _found(
+    kind: type[T], make: Callable[[Mapping[str, Any], Scale], T], answer: Answer, size: tuple[int, int]
+) -> Found[T]:
     """Raises Failure where the model answers with something else."""
     try:
         pixels, ratios = (tuple(make(each, scale) for each in answer.detections) for scale in (size, (1, 1)))
     except KeyError as error:
         model = answer.model or "the model"
         raise failure("200", f"{model} answers without {error.args[0]!r}: it finds something else") from None
-    return Found(pixels, ratios, size, answer)
+    return Found(kind, pixels, ratios, size, answer)
 
 
 def _box(found: Mapping[str, Any], scale: Scale) -> Box:

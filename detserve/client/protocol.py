@@ -1,6 +1,6 @@
 """Protocol: a question to a model as a request of HTTP, and what the head of its answer says. Nothing is sent here.
 
-client.py, `Client`, `AsyncClient`, documents and qpstest all take their paths, headers and options from here.
+client.py, `Client`, `AsyncClient`, documents, qpstest and the page all take their paths, headers and options from here.
 """
 
 from __future__ import annotations

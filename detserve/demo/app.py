@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
@@ -46,6 +47,7 @@ def make(upstream: Upstream, address: str) -> Starlette:
         facts = {"models": names, "server": upstream.url, "token": upstream.token is not None, "limit": LIMIT}
         return JSONResponse(facts)
 
+    mimetypes.add_type("text/plain", ".yaml")  # which browsers show, whatever this machine calls it
     hosts = {"127.0.0.1", "localhost", "[::1]", f"[{address}]" if ip_address(address).version == 6 else address}
     return Starlette(
         routes=[

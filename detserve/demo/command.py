@@ -73,6 +73,8 @@ def _upstream(options: argparse.Namespace) -> Iterator[Upstream]:
 @contextmanager
 def _listener(address: str, port: int) -> Iterator[socket.socket]:
     try:
+        if ip_address(address).is_unspecified:
+            raise BadSpec(f"{address} stands for all addresses, and the page answers to one: --address names it")
         family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
         listener = socket.create_server((address, port), family=family)
     except ValueError:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from detserve.client.protocol import headers, path
 from detserve.errors import BadSpec
 from detserve.places import CONFIG_DIR
 
@@ -44,11 +45,11 @@ class Upstream:
     @property
     def authorization(self) -> dict[str, str]:
         """The header that carries the token, where there is one."""
-        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        return headers(token=self.token)
 
     def prediction(self, model: str) -> str:
         """The URL that answers pictures."""
-        return f"{self.url.rstrip('/')}/predictions/{model}"
+        return self.url.rstrip("/") + path(model)
 
     async def served(self, client: httpx.AsyncClient) -> list[str]:
         """The names of its models, sorted, fd1 first: those named, else those that its management API lists.
@@ -58,7 +59,7 @@ class Upstream:
         """
         names = list(self.models) or await self._listed(client)
         if not names:
-            names = [path.stem for path in CONFIG_DIR.glob("*.yaml") if path.stem != "metrics"]
+            names = [file.stem for file in CONFIG_DIR.glob("*.yaml") if file.stem != "metrics"]
         there = await asyncio.gather(*(self._has(client, name) for name in names))
         found = (name for name, here in zip(names, there, strict=True) if here)
         return sorted(found, key=lambda name: (name != "fd1", name))
@@ -73,8 +74,16 @@ class Upstream:
             return []
 
     async def _has(self, client: httpx.AsyncClient, name: str) -> bool:
-        """TorchServe describes a model without the work of a prediction; for want of a good token it says 400."""
-        answer = await client.options(self.prediction(name), headers=self.authorization, timeout=LOOK_SECONDS)
+        """TorchServe describes a model without the work of a prediction; for want of a good token it says 400.
+
+        A proxy may let nothing through but predictions. So it is asked for one of nothing, which a model refuses.
+        """
+        for method in ("OPTIONS", "PUT"):
+            answer = await client.request(
+                method, self.prediction(name), headers=self.authorization, timeout=LOOK_SECONDS
+            )
+            if answer.status_code != httpx.codes.METHOD_NOT_ALLOWED:
+                break
         return answer.status_code != httpx.codes.NOT_FOUND
 
 

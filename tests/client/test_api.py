@@ -99,6 +99,9 @@ def test_what_another_model_answers_is_a_failure(photo: bytes) -> None:
         pytest.raises(Failure, match=r"fd1/1\.0 answers without 'quad_ratio'"),
     ):
         client.read(photo, model="fd1")
+    for other in (LINE, THING):
+        with http_server(says(other)) as url, Client(url) as client, pytest.raises(Failure, match="it finds something"):
+            client.faces(photo, model="td1")
 
 
 def test_the_size_is_read_from_the_picture_where_a_proxy_drops_it(photo: bytes) -> None:
@@ -284,6 +287,31 @@ def test_asyncio_has_the_same(photo: bytes) -> None:
     assert [type(face) for faces in found for face in faces] == [Face] * 24
     assert gauge.most == 3
     assert len(gauge.ports) <= 3
+
+
+def test_asyncio_reads_a_picture_when_its_turn_is(photo: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = answered = most = 0
+
+    def encoded(picture: bytes) -> bytes:
+        nonlocal read, most
+        read += 1
+        most = max(most, read - answered)
+        return picture
+
+    def answer(n: int, request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
+        nonlocal answered
+        answered += 1
+        return says(FACE)(n, request)
+
+    async def run(url: str) -> None:
+        async with AsyncClient(url, at_once=3) as client:
+            await asyncio.gather(*(client.faces(photo) for _ in range(24)))
+
+    monkeypatch.setattr("detserve.client.api.encoded", encoded)
+    with http_server(answer, keep=True) as url:
+        asyncio.run(run(url))
+    assert (read, answered) == (24, 24)
+    assert most <= 3
 
 
 @pytest.mark.usefixtures("quick")

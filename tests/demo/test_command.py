@@ -43,6 +43,10 @@ def test_it_says_in_one_line_why_it_does_not_serve() -> None:
             (("--url", f"http://127.0.0.1:{absent}"), f"no server answers at http://127.0.0.1:{absent}"),
             (("--url", "fd1"), "--url wants http://HOST:PORT, not 'fd1'"),
             (("--url", "http://me:secret@host:8080"), "--url must hold no user and no password: the page shows it"),
+            (
+                ("--address", "0.0.0.0"),
+                "0.0.0.0 stands for all addresses, and the page answers to one: --address names it",
+            ),
             (("--address", "localhost"), "--address wants an IP address, not 'localhost'"),
             (("--port", port), f"cannot listen on 127.0.0.1:{port}: Address already in use; --port names another port"),
         ):

@@ -126,6 +126,7 @@ def test_every_answer_has_the_headers_that_keep_others_out(url: str) -> None:
         assert {name: answer.headers.get(name) for name in HEADERS} == dict(HEADERS), path
         assert "Access-Control-Allow-Origin" not in answer.headers and "Server" not in answer.headers
     assert answer.text == (STATIC / "openapi.yaml").read_text("utf-8")
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8", "browsers show that"
 
 
 def test_a_body_over_the_limit_ends_there_and_none_is_kept(url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.harness.page import BOX, SAMPLE, edges, give, jpeg, pixel, ready, slide
 from tests.harness.server import Server
@@ -68,6 +69,65 @@ def test_an_error_is_worded_by_the_server(page: Page, server: Server) -> None:
     page.locator("#strip button").first.click()
     ready(page, "4 faces")
     expect(page.locator("#error")).to_be_hidden()
+
+
+def failing(status: int, kind: str) -> Callable[[Route], None]:
+    """A server, or the page's own, in trouble."""
+    return lambda route: route.fulfill(status=status, json={"code": status, "type": kind, "message": "later"})
+
+
+def test_an_error_that_passes_is_asked_about_again(page: Page) -> None:
+    again = page.get_by_role("button", name="Ask again")
+    for status, passes in ((503, True), (504, True), (422, False)):
+        page.route("**/predictions/*", failing(status, "trouble"))
+        give(page, ("a.jpg", SAMPLE), (f"{status}.jpg", SAMPLE))
+        expect(page.get_by_role("alert")).to_contain_text(f"{status} trouble")
+        expect(page.locator("#strip .failed")).to_have_count(2)
+        expect(again).to_be_visible(visible=passes)
+        page.unroute_all()
+        if passes:
+            again.click()
+            ready(page, "4 faces")
+            expect(page.locator("#error")).to_be_hidden()
+            expect(page.locator("#strip .failed")).to_have_count(0)
+
+
+@pytest.mark.parametrize("facts", [None, {"models": [], "server": "http://there", "token": False, "limit": 9}])
+def test_a_page_that_began_without_a_server_or_a_model_says_so_until_there_is_one(
+    browser: Browser, page_url: str, facts: Any
+) -> None:
+    with browser.new_context(base_url=page_url) as context:
+        page = context.new_page()
+        page.route("**/models", lambda route: route.fulfill(json=facts) if facts else failing(502, "gone")(route))
+        page.goto("/")
+        for _ in range(2):
+            ready(page, "No answer")
+            expect(page.get_by_role("alert")).to_contain_text("No model" if facts else "502 gone")
+            give(page, ("a.jpg", SAMPLE))
+        page.unroute_all()
+        page.get_by_role("button", name="Ask again").click()
+        ready(page, "4 faces")
+        expect(page.locator("#error")).to_be_hidden()
+        assert page.get_by_role("radio").count() == 4
+
+
+def test_a_finger_marks_what_it_taps_once_and_again(browser: Browser, page_url: str) -> None:
+    with browser.new_context(base_url=page_url, has_touch=True) as context:
+        page = context.new_page()
+        page.goto("/")
+        ready(page, "4 faces")
+        for place in ("#found li:nth-child(2) button", "#found li:nth-child(2) button", "#canvas", "#canvas"):
+            page.locator(place).tap(position={"x": 9, "y": 9} if place != "#canvas" else None)
+            expect(page.locator(".marked")).to_have_count(1 if place != "#canvas" else 0)
+
+
+def test_what_is_found_is_spoken_where_the_slider_stops(page: Page) -> None:
+    spoken = page.locator("[role=status]")
+    expect(spoken).to_have_text("4 faces sample.jpg, by fd1/1.0")
+    for value in (0.9, 0.95, 1):
+        slide(page, value)
+    expect(spoken).to_have_text("4 faces sample.jpg, by fd1/1.0")
+    expect(spoken).to_have_text("0 faces sample.jpg, by fd1/1.0")
 
 
 @pytest.mark.slow
@@ -150,6 +210,7 @@ def test_texts_are_listed_in_reading_order_and_drawn_in_their_place(page: Page, 
 
 @pytest.mark.slow
 def test_the_command_gives_the_json(page: Page, server: Server, tmp_path: Path) -> None:
+    give(page, ("a [1-2]{b}'s.jpg", SAMPLE))
     slide(page, 0.8)
     ready(page, "2 faces")
     page.get_by_role("tab", name="List").focus()
@@ -161,7 +222,7 @@ def test_the_command_gives_the_json(page: Page, server: Server, tmp_path: Path) 
     page.get_by_role("button", name="Copy").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == command
-    (tmp_path / "sample.jpg").write_bytes(SAMPLE)
+    (tmp_path / "a [1-2]{b}'s.jpg").write_bytes(SAMPLE)
     said = subprocess.run(["bash", "-c", command.replace("curl", "curl -sS", 1)], cwd=tmp_path, capture_output=True)
     assert json.loads(said.stdout) == shown and len(shown) == 2
 

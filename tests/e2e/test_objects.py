@@ -30,6 +30,7 @@ from detserve.client.v2 import TRITON
 from detserve.models.maskrcnn import MaskRcnn
 from detserve.pack.packer import ModelChoice, PackRequest, pack
 from detserve.pictures.depth import WithDepth
+from tests.e2e.test_openapi import send
 from tests.harness.server import Server, serving
 
 pytestmark = [
@@ -110,6 +111,14 @@ def test_objects_have_labels_and_masks_of_the_pictures_size(server: Server, jpeg
     upright = server.predict("md1", turned.getvalue())
     assert upright.headers["X-Image-Size"] == "400x500"
     check(upright.json(), (500, 400))
+
+
+@pytest.mark.parametrize("masks", ["rle", "polygon", "none"])
+def test_answers_are_described(server: Server, jpeg: bytes, masks: str) -> None:
+    asked = {"path_parameters": {"model_name": "md1"}, "headers": {"X-Masks": masks}}
+    path = "/predictions/{model_name}"
+    assert send(server, path, body=jpeg, media_type="image/jpeg", **asked)
+    assert send(server, path, "POST", body={"image": jpeg}, media_type="multipart/form-data", **asked)
 
 
 def test_masks_come_as_they_are_asked_for(server: Server, jpeg: bytes) -> None:

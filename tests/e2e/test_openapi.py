@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from schemathesis.specs.openapi.checks import (
 
 from detserve.demo.app import STATIC
 from detserve.options import OPTIONS, Option
-from detserve.worker.envelope import MAX_PICTURES
+from detserve.worker.envelope import DEPTH, INSTANCE_FIELDS, MAX_PICTURES, ROW_FIELDS
 from tests.harness.server import Server
 
 PAGE = Path(__file__).parents[2] / "docs" / "openapi.yaml"
@@ -63,14 +65,18 @@ def schema_of(option: Option) -> dict[str, Any]:
 
 
 def test_it_has_every_option_as_it_is_declared() -> None:
-    headers = [followed(each) for each in DESCRIPTION["paths"]["/predictions/{model_name}"]["parameters"]][1:]
-    assert headers == [
-        {"name": option.header, "in": "header", "description": option.means, "schema": schema_of(option)}
-        for option in OPTIONS
-    ]
-    fields = DESCRIPTION["components"]["schemas"]["Form"]["properties"]
-    assert list(fields) == ["data", "depth", *(option.name for option in OPTIONS)]
-    assert [followed(fields[option.name]) for option in OPTIONS] == [schema_of(option) for option in OPTIONS]
+    for path in DESCRIPTION["paths"].values():
+        for operation in (path[method] for method in ("put", "post") if method in path):
+            assert [followed(each) for each in operation["parameters"]] == [
+                {"name": option.header, "in": "header", "description": option.means, "schema": schema_of(option)}
+                for option in OPTIONS
+            ]
+    schemas = DESCRIPTION["components"]["schemas"]
+    for name, pictures in (("Form", {*ROW_FIELDS} - {"body"}), ("Instance", {*INSTANCE_FIELDS})):
+        fields = schemas[name]["properties"]
+        assert fields.keys() == pictures | {DEPTH, *(option.name for option in OPTIONS)}
+        assert {each for one in schemas[name]["anyOf"] for each in one["required"]} == pictures
+        assert [followed(fields[option.name]) for option in OPTIONS] == [schema_of(option) for option in OPTIONS]
     assert DESCRIPTION["components"]["schemas"]["V1Request"]["properties"]["instances"]["maxItems"] == MAX_PICTURES
 
 
@@ -146,12 +152,43 @@ def test_refusals_of_the_real_server_are_described(server: Server) -> None:
         assert send(server, "/predictions/{model_name}", headers=headers, **parts)["code"] == status
 
 
+def test_pictures_are_taken_in_every_form_that_is_described(server: Server) -> None:
+    picture = (STATIC / "sample.jpg").read_bytes()
+    text = base64.b64encode(picture).decode()
+    named = {"path_parameters": {"model_name": "fd1"}}
+    instances: list[Any] = [text, *({name: text} for name in INSTANCE_FIELDS), {"image": {"b64": text}}]
+    body = {"instances": [*instances, {"data": text, "max_detections": 2}]}
+    jsonschema.Draft202012Validator(
+        {"components": DESCRIPTION["components"], "$ref": "#/components/schemas/V1Request"}
+    ).validate(body)
+    parts = {**named, "body": body, "media_type": "application/json", "headers": {"X-Max-Detections": "3"}}
+    answers = send(server, "/v1/models/{model_name}:predict", "POST", **parts)["predictions"]
+    assert [len(each) for each in answers] == [3] * len(instances) + [2]
+    versions = {"path_parameters": {"model_name": "fd1", "model_version": "1.0"}}
+    for name in {*ROW_FIELDS} - {"body"}:
+        parts = {**versions, "body": {name: picture, "max_detections": 1}, "media_type": "multipart/form-data"}
+        assert len(send(server, "/predictions/{model_name}/{model_version}", "POST", **parts)) == 1
+
+
+@pytest.fixture
+def statuses() -> Iterator[list[int]]:
+    """The statuses of the answers of models, most of which a model that is there has to have given."""
+    seen: list[int] = []
+    yield seen
+    assert sum(status == 404 for status in seen) <= len(seen) / 3, seen
+
+
 @pytest.mark.slow
 @api.parametrize()
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_no_answer_lies_outside_of_the_description(case: Any, server: Server) -> None:
-    """Bodies, headers and paths by the description, and beside it."""
+def test_no_answer_lies_outside_of_the_description(case: Any, server: Server, statuses: list[int]) -> None:
+    """Bodies, headers and paths by the description, and beside it; in nine of ten a model that there is."""
+    asked = zlib.crc32(repr((case.path_parameters, case.headers, case.body)).encode()) % 10
+    there = {"model_name": ("fd1", "td1", "ocr1")[asked % 3], "model_version": "1.0"}
+    case.path_parameters |= {name: there[name] for name in case.path_parameters if asked}
     response = case.call(base_url=server.url)
     case.validate_response(response, checks=INSIDE)
+    if "model_name" in case.path_parameters:
+        statuses.append(response.status_code)
     if response.status_code >= 500:
         assert json.loads(response.content)["type"] == UNREADABLE_FORM

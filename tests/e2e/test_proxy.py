@@ -20,6 +20,7 @@ import pytest
 import requests
 
 from benchmarks.proxy import Proxy, certificate, missing, proxied
+from tests.harness.page import demo
 from tests.harness.server import Server
 
 START = b"PUT /predictions/fd1 HTTP/1.1\r\nHost: here\r\nContent-Length: 100000\r\n\r\n"
@@ -359,3 +360,9 @@ def test_a_503_of_torchserve_says_when_to_come_back(start: Start, server: Server
     finally:
         assert requests.put(f"{workers}1", timeout=60).ok
     assert "Retry-After" not in put(proxy, b"no picture").headers
+
+
+@pytest.mark.slow
+def test_the_page_offers_the_models_that_are_behind_it(start: Start) -> None:
+    with demo("--url", url(start(), ""), "--models", "td9", "fd1") as page:
+        assert requests.get(f"{page}/models", timeout=30).json()["models"] == ["fd1"]

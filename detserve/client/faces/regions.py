@@ -14,6 +14,8 @@ CELLS = 3
 """Cells of a mosaic along the longer side of a box with its margin: with four and more detectors still find faces."""
 BLUR = 0.4
 """The sigma of a Gaussian blur in ratios of the same side, for the same reason."""
+ROUND = 2**0.5 - 1
+"""The margin from which on an ellipse has the corners of the face's box inside."""
 
 
 class Region(NamedTuple):
@@ -46,10 +48,12 @@ def cover(
 ) -> None:
     """Make what lies in boxes [cx, cy, w, h] in ratios unrecognisable, in place: uint8 [h, w, 3], or one plane [h, w].
 
-    style and shape: of STYLES and SHAPES; an ellipse touches the box, margin included; fill: the value that `fill` is
-    filled with. Mosaic and blur leave the colours of a face, `fill` leaves nothing.
+    style and shape: of STYLES and SHAPES; an ellipse touches the box, margin included, which is at least ROUND for it;
+    fill: the value that `fill` is filled with. Mosaic and blur leave the colours of a face, `fill` leaves nothing.
     """
     height, width = pixels.shape[:2]
+    if shape == "ellipse":
+        margin = max(margin, ROUND)
     for xywh in boxes:
         box = region(xywh, (width, height), margin)
         left, top, right, bottom = max(0, box.left), max(0, box.top), min(width, box.right), min(height, box.bottom)
@@ -61,6 +65,8 @@ def cover(
             mask = np.zeros(part.shape[:2], np.uint8)
             middle = ((box.left + box.right) / 2 - left, (box.top + box.bottom) / 2 - top)
             cv2.ellipse(mask, (middle, (box.right - box.left, box.bottom - box.top), 0), 1, -1)
+            x1, y1, x2, y2 = (max(0, edge) for edge in region(xywh, (width, height), 0))
+            mask[max(0, y1 - top) : max(0, y2 - top), max(0, x1 - left) : max(0, x2 - left)] = 1  # to the last pixel
             part[mask > 0] = hidden[mask > 0]
         else:
             part[:] = hidden

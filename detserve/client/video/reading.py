@@ -11,6 +11,7 @@ import av
 import cv2
 import numpy as np
 
+from detserve.client.video.whole import stated_size
 from detserve.errors import DetserveError
 
 LONGEST = 640
@@ -31,7 +32,8 @@ class Reader:
     """An open video. Only one thread may read it. Raises VideoError for a file that is none."""
 
     def __init__(self, path: Path) -> None:
-        path.open("rb").close()  # OSError says why, and FFmpeg would not
+        if stated_size(path) > path.stat().st_size:  # OSError says why, and FFmpeg would not
+            raise VideoError(BROKEN)
         try:
             self.container = av.open(str(path), "r", metadata_errors="replace")
         except av.error.FFmpegError as error:

@@ -33,6 +33,7 @@ class Writer:
 
     def __init__(self, path: Path, kind: str, reader: Reader, wanted: Wanted) -> None:
         """kind: its suffix, which names the container; reader: of the video that it is made from."""
+        self._kind = kind
         self._reader = reader
         self._wanted = wanted
         self._last = -1
@@ -98,7 +99,13 @@ class Writer:
         if frame.rotation:
             video.set_display_rotation(frame.rotation)
         for stream in self._reader.sound:
-            self._sound[stream.index] = self._out.add_stream_from_template(stream)
+            try:
+                copied = self._sound[stream.index] = self._out.add_stream_from_template(stream)
+            except ValueError as error:
+                what = f"{self._kind} takes no sound as {stream.name}: convert the sound to AAC first"
+                raise VideoError(what) from error
+            if language := stream.metadata.get("language"):
+                copied.metadata["language"] = language
         if not self._wanted.strip:
             self._out.metadata.update(self._reader.container.metadata)
         self._video = video

@@ -3,12 +3,21 @@
 /** The least confidence that is asked for. What the slider hides is filtered here, without asking again. */
 export const LEAST = 0.1;
 
-/** An error in the server's own words. */
+/** Busy, away or too slow: asking again may help, as where there was no answer at all. */
+const PASSES = [429, 502, 503, 504, "No answer", "No model"];
+
+/** An error in the server's own words. status: of HTTP, or what there is in its place. */
 export class ServerError extends Error {
   constructor(status, type, message) {
     super(message);
     this.title = type ? `${status} ${type}` : `${status}`;
+    this.passes = PASSES.includes(status);
   }
+}
+
+/** What was thrown, as an error to be shown. */
+export function told(error) {
+  return error instanceof ServerError ? error : new ServerError("No answer", "", error.message);
 }
 
 /** → {models: [name], server: URL, token: whether it asks for one, limit: bytes of a body} */
@@ -28,7 +37,7 @@ export async function predict(model, file, limit, signal) {
   const response = await fetch(`predictions/${encodeURIComponent(model)}`, {
     method: "PUT",
     body: file,
-    headers: { "Content-Type": "application/octet-stream", "X-Conf-Threshold": `${LEAST}` },
+    headers: { "Content-Type": "application/octet-stream", "X-Conf-Threshold": `${LEAST}`, "X-Masks": "rle" },
     signal,
   });
   const found = await read(response);

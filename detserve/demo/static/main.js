@@ -1,6 +1,6 @@
 // The page: its pictures, the model that is chosen, and which answer is shown.
 
-import { LEAST, ServerError, models, predict } from "./api.js";
+import { LEAST, ServerError, models, predict, told } from "./api.js";
 import { Panel, count, curl, json } from "./panel.js";
 import { listen } from "./sources.js";
 import { View } from "./view.js";
@@ -10,13 +10,21 @@ const KNOWN = [[/^fd/, "Faces"], [/^td/, "Text regions"], [/^ocr/, "Text"], [/^m
 
 const $ = (id) => document.getElementById(id);
 
-/** picture: {file, url, answers: {model: answer | ServerError}, button: in the strip} */
-const state = { facts: { models: [], limit: Infinity }, model: "", pictures: [], shown: null, threshold: 0.5 };
+/**
+ * picture: {file, url, answers: {model: answer | ServerError}, button: in the strip}
+ * problem: why no model can be asked, a ServerError
+ */
+const state = { facts: { models: [], limit: Infinity }, model: "", problem: null, pictures: [], shown: null, threshold: 0.5 };
 let asking = new AbortController();
+let meeting = null;
+let speaking = 0;
 
 const view = new View($("stage"), $("figure"), $("picture"), $("canvas"), {
   onpoint: (index) => mark(index, true),
-  onpick: (index) => panel.focus(index),
+  onpick: (index) => {
+    mark(index, true); // a finger points at nothing, and what has the focus already does not get it
+    panel.focus(index);
+  },
 });
 const panel = new Panel({ list: $("found"), bar: $("bar"), dl: $("times"), total: $("total") }, (index) => mark(index, false));
 
@@ -68,13 +76,43 @@ function choose(picture) {
   show();
 }
 
+/** Find out which models there are, once however often it is asked for → whether there is one. */
+function meet() {
+  meeting ??= (async () => {
+    state.problem = null;
+    if (state.shown) show();
+    try {
+      state.facts = await models();
+      if (!state.facts.models.length) {
+        const { server } = state.facts;
+        throw new ServerError("No model", "", `the server at ${server} has none that this page knows: --models names them`);
+      }
+      [state.model] = state.facts.models;
+      offer(state.facts.models);
+    } catch (error) {
+      state.problem = told(error);
+    }
+    meeting = null;
+    if (state.shown) show();
+    return !state.problem;
+  })();
+  return meeting;
+}
+
 /** Ask for every picture that the chosen model has not answered, the one that is shown first, two at a time. */
 async function askAll() {
   asking.abort();
   asking = new AbortController();
   const { signal } = asking;
+  if (!state.model && !(await meet())) return;
+  if (signal.aborted) return;
   const { model } = state;
-  if (!model) return; // which there are is not known yet
+  for (const each of state.pictures) {
+    if (!each.answers[model]?.passes) continue;
+    delete each.answers[model];
+    badge(each);
+    if (each === state.shown) show();
+  }
   const waiting = [state.shown, ...state.pictures].filter((each, i, all) => !each.answers[model] && all.indexOf(each) === i);
   const worker = async () => {
     while (waiting.length && !signal.aborted) await ask(waiting.shift(), model, signal);
@@ -87,7 +125,7 @@ async function ask(picture, model, signal) {
     picture.answers[model] = await predict(model, picture.file, state.facts.limit, signal);
   } catch (error) {
     if (signal.aborted) return;
-    picture.answers[model] = error instanceof ServerError ? error : new ServerError("No answer", "", error.message);
+    picture.answers[model] = told(error);
   }
   if (picture === state.shown) show();
   badge(picture);
@@ -101,17 +139,20 @@ function badge(picture) {
   mine.textContent = failed ? "!" : (answer?.found.filter((each) => each.conf >= state.threshold).length ?? "");
 }
 
-/** What the chosen model has said of the shown picture. */
+/** What the chosen model has said of the shown picture, or why none can say anything. */
+function said() {
+  return state.shown?.answers[state.model] ?? state.problem ?? undefined;
+}
+
 async function show() {
   const { shown: picture, model } = state;
-  const answer = picture.answers[model];
+  const answer = said();
   await picture.drawn;
-  if (state.shown !== picture || state.model !== model || picture.answers[model] !== answer) return;
+  if (state.shown !== picture || state.model !== model || said() !== answer) return;
   const failed = answer instanceof Error;
   $("busy").hidden = answer !== undefined;
-  $("error").hidden = !failed;
-  $("error-title").textContent = failed ? answer.title : "";
-  $("error-message").textContent = failed ? answer.message : "";
+  if (failed) say(answer.title, answer.message, answer.passes);
+  else $("error").hidden = true;
   const found = failed ? [] : (answer?.found ?? []);
   view.set(found, answer?.size);
   panel.set(found);
@@ -122,18 +163,20 @@ async function show() {
 /** Draw and list what the slider lets through. Nobody is asked again. */
 function filter() {
   const { shown: picture, model, threshold } = state;
-  const answer = picture?.answers[model];
+  const answer = said();
   view.threshold = threshold;
   view.draw();
   const shown = panel.filter(threshold);
   const [large, small] = $("summary").children;
   if (answer instanceof Error) [large.textContent, small.textContent] = ["No answer", answer.title];
-  else if (!answer) [large.textContent, small.textContent] = ["…", `asking ${model}`];
+  else if (!answer) [large.textContent, small.textContent] = ["…", `asking ${model || "the server"}`];
   else {
     large.textContent = count(answer.found, shown);
     small.textContent = `${picture.file.name}, by ${answer.model}`;
   }
   $("summary").dataset.state = answer ? "done" : "busy";
+  clearTimeout(speaking); // a screen reader hears where the slider stops, and not each of its steps
+  speaking = setTimeout(() => ($("spoken").textContent = `${large.textContent} ${small.textContent}`), 500);
   texts(answer);
 }
 
@@ -143,14 +186,17 @@ function texts(answer) {
   if (!picture) return;
   const found = answer instanceof Error ? [] : (answer?.found ?? []);
   if (!$("json").hidden) $("json").firstElementChild.textContent = json(found.filter((each) => each.conf >= threshold));
-  if (!$("curl").hidden) $("curl").firstElementChild.textContent = curl(facts, model, picture.file.name, threshold);
+  if (!$("curl").hidden) $("curl").firstElementChild.textContent = curl(facts, model, picture.file.name, threshold, found);
 }
 
-function say(title, message) {
+/** passes: whether it may be gone when the server is asked again. */
+function say(title, message, passes = false) {
   $("error").hidden = false;
   $("error-title").textContent = title;
   $("error-message").textContent = message;
+  $("again").hidden = !passes;
 }
+$("again").addEventListener("click", askAll);
 
 // The tabs: arrow keys go from one to the next, as lists of tabs are used by keyboard.
 const tabs = [...document.querySelectorAll("[role=tab]")];
@@ -162,7 +208,7 @@ function open(tab) {
     $(each.getAttribute("aria-controls")).hidden = !chosen;
   }
   $("copy").hidden = tab.id === "tab-list";
-  texts(state.shown?.answers[state.model]);
+  texts(said());
 }
 tabs.forEach((tab, i) => {
   tab.addEventListener("click", () => open(tab));
@@ -229,21 +275,10 @@ async function begin() {
   listen({
     file: $("file"), capture: $("capture"), camera: $("camera"), dialog: $("shooting"), video: $("video"), take, say,
   });
-  try {
-    state.facts = await models();
-  } catch (error) {
-    say(error.title ?? "No answer", error.message);
-    return;
-  }
-  if (!state.facts.models.length) {
-    say("No model", `the server at ${state.facts.server} has none that this page knows: --models names them`);
-    return;
-  }
-  [state.model] = state.facts.models;
-  offer(state.facts.models);
-  if (state.pictures.length) askAll();
+  meet();
   const sample = await fetch("sample.jpg");
-  if (!state.pictures.length) take([new File([await sample.blob()], "sample.jpg", { type: "image/jpeg" })]);
+  const file = new File([await sample.blob()], "sample.jpg", { type: "image/jpeg" });
+  if (!state.pictures.length) take([file]);
 }
 
 begin();

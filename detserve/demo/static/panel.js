@@ -24,10 +24,11 @@ export function json(found) {
 }
 
 /** The command that asks the server itself for what is shown. */
-export function curl({ server, token }, model, name, threshold) {
+export function curl({ server, token }, model, name, threshold, found) {
   const quoted = name.replaceAll("'", "'\\''");
   const key = token ? ' \\\n  -H "Authorization: Bearer $DETSERVE_TOKEN"' : "";
-  return `curl -T '${quoted}'${key} \\\n  -H 'X-Conf-Threshold: ${threshold.toFixed(2)}' \\\n  ${server.replace(/\/$/, "")}/predictions/${model}`;
+  const masks = found.some((each) => each.mask_rle) ? " \\\n  -H 'X-Masks: rle'" : "";
+  return `curl -gT '${quoted}'${key}${masks} \\\n  -H 'X-Conf-Threshold: ${threshold.toFixed(2)}' \\\n  ${server.replace(/\/$/, "")}/predictions/${model}`;
 }
 
 export class Panel {
@@ -40,6 +41,7 @@ export class Panel {
     this.list.addEventListener("pointerover", (event) => onmark(index(event)));
     this.list.addEventListener("pointerleave", () => onmark(-1));
     this.list.addEventListener("focusin", (event) => onmark(index(event)));
+    this.list.addEventListener("click", (event) => onmark(index(event))); // a finger has left, the focus was there
     this.list.addEventListener("focusout", () => onmark(-1));
   }
 

@@ -10,6 +10,8 @@ const CASING = "rgba(0, 0, 0, .55)";
 const GROUND = "rgba(13, 17, 23, .94)";
 const FONT = "600 12px system-ui, sans-serif";
 const LABEL = { height: 18, pad: 5 };
+/** The most of another box that a label may cover. */
+const HIDDEN = 0.1;
 
 /** Of a detection: its outline as x, y in turn, clockwise from its top left, in ratios. */
 export function outline(found) {
@@ -20,7 +22,7 @@ export function outline(found) {
 
 /** The radius of a landmark's dot in CSS pixels, for a face of that height on the screen. */
 export function dot(height) {
-  return Math.min(6, Math.max(0.75, height * 0.022));
+  return Math.max(0.75, height * 0.022);
 }
 
 export function colour(found) {
@@ -182,24 +184,42 @@ export class View {
 
   /** Texts take the place of what they were read from. Other labels stand on boxes that are large enough to bear one. */
   drawLabels(shown) {
-    for (const i of shown) {
-      const found = this.found[i];
-      if (found.text !== undefined) this.drawText(found);
-      else this.drawTag(found, false);
-    }
+    const boxes = shown.map((i) => this.rectangle(this.found[i]));
+    shown.forEach((i, k) => {
+      if (this.found[i].text !== undefined) this.drawText(this.found[i]);
+      else this.drawTag(this.found[i], boxes, k);
+    });
   }
 
-  drawTag(found, always) {
+  /** The box of a detection on the canvas: left, top, right, bottom. */
+  rectangle({ xywh_ratio: [x, y, w, h] }) {
+    return [(x - w / 2) * this.width, (y - h / 2) * this.height, (x + w / 2) * this.width, (y + h / 2) * this.height];
+  }
+
+  /** A label above its box, below, or in a large one, where it hides none of the others; nowhere if there is no place. */
+  drawTag(found, boxes, own) {
     const { context } = this;
-    const [cx, cy, w, h] = found.xywh_ratio;
-    if (!always && (w * this.width < 40 || h * this.height < 3 * LABEL.height)) return;
+    const [left, top, right, bottom] = boxes[own];
+    if (right - left < 40 || bottom - top < 3 * LABEL.height) return;
     const text = caption(found);
     context.font = FONT;
     const width = context.measureText(text).width + 2 * LABEL.pad;
-    if (!always && width > w * this.width + 2) return;
-    const x = Math.max(0, Math.min((cx - w / 2) * this.width - 1, this.width - width));
-    const above = (cy - h / 2) * this.height - LABEL.height;
-    const y = above < 0 ? Math.min((cy - h / 2) * this.height, this.height - LABEL.height) : above;
+    if (width > right - left + 2) return;
+    const x = this.within(left, width);
+    const free = (y) => y >= 0 && y + LABEL.height <= this.height && !hides(x, y, width, boxes, own);
+    const places = [top - LABEL.height, bottom];
+    if (bottom - top >= 6 * LABEL.height) places.push(Math.max(0, top));
+    const y = places.find(free);
+    if (y !== undefined) this.writeTag(found, text, x, y, width);
+  }
+
+  /** x of a label, moved until the canvas has all of it. */
+  within(left, width) {
+    return Math.max(0, Math.min(left - 1, this.width - width));
+  }
+
+  writeTag(found, text, x, y, width) {
+    const { context } = this;
     context.fillStyle = colour(found);
     context.fillRect(x, y, width, LABEL.height);
     context.fillStyle = "#06110d";
@@ -237,7 +257,13 @@ export class View {
       context.lineWidth = width;
       context.stroke();
     }
-    if (found.text === undefined) this.drawTag(found, true);
+    if (found.text !== undefined) return;
+    context.font = FONT;
+    const [left, top] = this.rectangle(found);
+    const width = context.measureText(caption(found)).width + 2 * LABEL.pad;
+    const above = top - LABEL.height;
+    const y = above < 0 ? Math.min(top, this.height - LABEL.height) : above;
+    this.writeTag(found, caption(found), this.within(left, width), y, width);
   }
 
   /** x, y in turn, in ratios, as the context's path. */
@@ -247,6 +273,17 @@ export class View {
     for (let k = 0; k < points.length; k += 2) context.lineTo(points[k] * this.width, points[k + 1] * this.height);
     context.closePath();
   }
+}
+
+/** Whether a label there would cover more of another box than it may. */
+function hides(x, y, width, boxes, own) {
+  for (let k = 0; k < boxes.length; k++) {
+    const [left, top, right, bottom] = boxes[k];
+    if (k === own || x >= right || y >= bottom || x + width <= left || y + LABEL.height <= top) continue;
+    const shared = (Math.min(x + width, right) - Math.max(x, left)) * (Math.min(y + LABEL.height, bottom) - Math.max(y, top));
+    if (shared > HIDDEN * (right - left) * (bottom - top)) return true;
+  }
+  return false;
 }
 
 function rgb(hex) {

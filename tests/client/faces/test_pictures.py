@@ -120,7 +120,7 @@ def test_a_low_threshold_is_asked_for_and_told(photo: Path, tmp_path: Path, caps
 
     run(tmp_path, photo, "--blur", server=server)
     told = f"--blur covers all that is found with a confidence of {BLUR_CONF} or more; --conf says otherwise"
-    assert capsys.readouterr().err == f"client: {told}\n"
+    assert capsys.readouterr().err == f"client: {told}. The other results hold all of that too\n"
     run(tmp_path, photo, "--blur", "--conf", "0.5", server=server)
     assert capsys.readouterr().err == ""
     assert list(dict.fromkeys(asked)) == [str(BLUR_CONF), "0.5"]
@@ -166,3 +166,9 @@ def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFix
         client.main(["a.jpg", *arguments])
     assert caught.value.code == 2
     assert "client.py: error: " in capsys.readouterr().err
+
+
+def test_a_folder_behind_blur_is_no_style(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        client.main(["--out", "x", "--blur", "photos/"])
+    assert "--blur: 'photos/' is none of mosaic, gauss, fill; name pictures before --blur" in capsys.readouterr().err

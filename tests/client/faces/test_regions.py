@@ -43,6 +43,17 @@ def test_a_face_is_covered_and_nothing_else(style: str, shape: str, flat: bool) 
     assert corner.mean() > 0.9 if shape == "box" else not corner.any()
 
 
+@pytest.mark.parametrize("margin", [0.0, 0.2, 0.5])
+def test_an_ellipse_covers_the_whole_face_however_small_its_margin(margin: float) -> None:
+    random = np.random.default_rng(1)
+    for centre, size in zip(random.uniform(-0.1, 1.1, (300, 2)), random.uniform(0.01, 0.6, (300, 2)), strict=True):
+        face = [*centre, *size]
+        picture = np.full((120, 180), 200, np.uint8)
+        cover(picture, [face], "fill", "ellipse", margin)
+        left, top, right, bottom = (max(0, edge) for edge in region(face, (180, 120), 0))
+        assert not picture[top:bottom, left:right].any(), face
+
+
 @pytest.mark.parametrize("style", STYLES)
 def test_nothing_fine_stays(style: str) -> None:
     """Of noise, in which every pixel tells something, at most a spot of colour stays."""

@@ -27,14 +27,18 @@ def face_at(number: int) -> tuple[int, int]:
     return 20 + 4 * number, 40 + number
 
 
-def make(path: Path, frames: int = 30, rotation: int = 0, sound: bool = True, **options: str) -> Path:
-    """A white square that moves over grey, with a tone."""
-    with av.open(str(path), "w", options=options) as out:
+def make(
+    path: Path, frames: int = 30, rotation: int = 0, sound: str | None = "aac", kind: str | None = None, **options: str
+) -> Path:
+    """A white square that moves over grey, with a tone. kind: of the container, where the suffix does not tell it."""
+    with av.open(str(path), "w", format=kind, options=options) as out:
         video = out.add_stream("libx264", rate=25, options={"crf": "10", "preset": "ultrafast"})
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         if rotation:
             video.set_display_rotation(rotation)
-        audio = out.add_stream("aac", rate=48000) if sound else None
+        audio: Any = out.add_stream(sound, rate=48000) if sound else None
+        if audio:
+            audio.metadata["language"] = "cym"
         for number in range(frames):
             rgb = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
             x, y = face_at(number)
@@ -109,6 +113,8 @@ def test_faces_are_covered_in_every_frame_and_all_else_stays(suffix: str, tmp_pa
         assert rgb[y : y + SIDE, x : x + SIDE].max() < 60, number
         assert abs(rgb[:30].astype(int) - 90).max() < 20, number
     assert [data for _, data in sound_of(made)] == [data for _, data in sound_of(path)]
+    with av.open(str(made)) as file:
+        assert suffix == ".avi" or file.streams.audio[0].language == "cym"
     assert [p.name for p in made.parent.iterdir()] == [made.name]
 
 
@@ -147,7 +153,7 @@ def test_lines_alone_can_be_asked_for_and_videos_among_pictures(tmp_path: Path) 
     folder = tmp_path / "folder"
     folder.mkdir()
     make(folder / "b.mp4", frames=3)
-    make(folder / "a.mkv", frames=4, sound=False)
+    make(folder / "a.mkv", frames=4, sound=None)
     rgb = np.full((60, 80, 3), 90, np.uint8)
     import cv2
 
@@ -189,23 +195,62 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("harm", [cut_short, no_video, empty])
-@pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}], ids=["index last", "index first"])
+def almost_whole(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-60])
+
+
+@pytest.mark.parametrize(
+    ("harm", "suffix", "options"),
+    [
+        (no_video, ".mp4", {}),
+        (empty, ".mkv", {}),
+        (cut_short, ".mp4", {}),
+        (cut_short, ".mp4", {"movflags": "faststart"}),
+        (cut_short, ".avi", {}),
+        (cut_short, ".flv", {}),
+        (cut_short, ".mkv", {}),
+        (almost_whole, ".mkv", {}),
+        (cut_short, ".webm", {"kind": "matroska"}),
+        (cut_short, ".wmv", {}),
+    ],
+)
 def test_a_broken_file_is_one_line_and_leaves_nothing(
-    harm: Callable[[Path], None], options: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    harm: Callable[[Path], None],
+    suffix: str,
+    options: dict[str, str],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    path = make(tmp_path / "party.mp4", **options)
+    path = make(tmp_path / f"party{suffix}", **options)  # type: ignore[arg-type]
     harm(path)
     out = run(path, "--blur", "--json", status=1)
     assert list(out.iterdir()) == []
     assert capfd.readouterr().err == f"client: {path}: the video cannot be read: it is broken or cut short\n"
 
 
+def test_a_recording_that_left_its_length_open_is_taken(tmp_path: Path) -> None:
+    path = make(tmp_path / "party.webm", frames=5, kind="matroska", live="1")
+    assert len(frames_of(run(path, "--blur") / "party.blurred.mkv")) == 5
+
+
+def test_sound_that_the_container_refuses_is_one_line_and_the_next_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = make(tmp_path / "good.mp4", frames=3)
+    bad = make(tmp_path / "bad.avi", frames=3, sound="adpcm_ms")
+    out = tmp_path / "out"
+    with http_server(finder(), keep=True) as url:
+        assert client.main([str(bad), str(good), "--url", url, "--out", str(out), "--blur", "--conf", "0.5"]) == 1
+    assert [path.name for path in out.iterdir()] == ["good.blurred.mp4"]
+    said = "mkv takes no sound as adpcm_ms: convert the sound to AAC first"
+    assert capsys.readouterr().err == f"client: {bad}: .{said}\n"
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_frame_without_an_answer_ends_the_video_and_the_next_is_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good, bad = make(tmp_path / "good.mp4", frames=8, sound=False), make(tmp_path / "bad.mp4", frames=8, sound=False)
+    good, bad = make(tmp_path / "good.mp4", frames=8, sound=None), make(tmp_path / "bad.mp4", frames=8, sound=None)
     out = tmp_path / "out"
     with http_server(lambda n, r: error(400) if n == 5 else finder()(n, r), keep=True) as url:
         arguments = [str(bad), str(good), "--url", url, "--out", str(out), "--blur", "--conf", "0.5", "--at-once", "1"]
@@ -218,6 +263,8 @@ def test_what_cannot_be_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[st
     path = make(tmp_path / "party.mp4", frames=3)
     assert client.main([str(path)]) == 1
     assert "party.mp4 is a video: --blur or --json, with --out DIR, says what is made of it" in capsys.readouterr().err
+    assert client.main([str(path), "--blur", "--coco", "a.json", "--out", str(tmp_path / "out")]) == 1
+    assert "is a video: --coco is for pictures, which need a run of their own\n" in capsys.readouterr().err
     out = tmp_path / "out"
     out.mkdir()
     again = shutil.copy(path, out / "party.blurred.mp4")
@@ -249,7 +296,7 @@ def test_odd_sizes_other_pixels_and_uneven_times_are_taken(kind: tuple[str, str]
 
 
 def test_metadata_stays_or_goes(tmp_path: Path) -> None:
-    path = make(tmp_path / "a.mkv", frames=3, sound=False)
+    path = make(tmp_path / "a.mkv", frames=3, sound=None)
     tagged = tmp_path / "party.mkv"
     with av.open(str(path)) as source, av.open(str(tagged), "w") as out:
         out.metadata["title"] = "Party"
