@@ -43,6 +43,8 @@ def read(entry: Entry) -> bytes:
         if (entry.size or 0) > MAX_BYTES:
             raise Unreadable(f"a file of {entry.size:,} bytes: at most {MAX_BYTES:,} are read")
         return patient(_read_object, entry.path) if is_remote(entry.path) else _read_file(entry.path)
+    except IsADirectoryError:
+        raise Unreadable("a folder that cannot be listed") from None
     except OSError as error:
         raise Unreadable(error.strerror or str(error)) from None
 
@@ -50,10 +52,9 @@ def read(entry: Entry) -> bytes:
 def _read_file(path: str) -> bytes:
     # A pipe that nobody writes to would never be opened.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
-        mode = os.fstat(file.fileno()).st_mode
-        if stat.S_ISREG(mode):
-            return file.read(MAX_BYTES)
-        raise Unreadable("a folder that cannot be listed" if stat.S_ISDIR(mode) else "not a regular file")
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise Unreadable("not a regular file")
+        return file.read(MAX_BYTES)
 
 
 def _read_object(url: str) -> bytes:
