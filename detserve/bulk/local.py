@@ -13,7 +13,6 @@ from detserve.bulk import todo
 from detserve.bulk.job import Entry, Job, Tally
 from detserve.bulk.sources import batches
 from detserve.bulk.worker import Worker
-from detserve.errors import SetupError
 
 LOOK_SECONDS = 0.5
 WAKE_SECONDS = 0.02
@@ -107,8 +106,6 @@ class Local:
         try:
             while not self._ending.is_set() and (place := self._places.get()) is not None:
                 self._told.put(worker(todo.read(worker.job.scratch, place)))
-        except FileNotFoundError:
-            self._told.put(SetupError(f"another run has taken over {worker.job.out}"))
         except BaseException as error:
             self._told.put(error)
         self._told.put(None)

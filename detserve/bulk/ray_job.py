@@ -52,7 +52,7 @@ class Actor:
                 self.worker = Worker(replace(self.job, archive=unpack(self.job.sha256, self.job.archive)))
             for start, length in zip(places["start"], places["length"], strict=True):
                 told.append(self.worker(todo.read(self.job.scratch, todo.Place(int(start), int(length)))))
-        except (SetupError, OSError) as error:
+        except SetupError as error:
             taken = f"another run has taken over {self.job.out}, or the nodes do not share that folder"
             told.append(str(error) if self.job.scratch.exists() else taken)
         return {"told": [pickle.dumps(each) for each in told]}

@@ -18,6 +18,7 @@ MAX_BYTES = 1 << 29
 """Larger files are not read: the most pixels that are decoded take less in any format."""
 REMOTE = "://"
 FOLDER, FILE = "folder", "file"
+S = TypeVar("S")
 T = TypeVar("T")
 PAUSES = (1.0, 4.0)
 """Seconds before a bucket is asked once more, beside what its client tries by itself."""
@@ -42,7 +43,7 @@ def read(entry: Entry) -> bytes:
     try:
         if (entry.size or 0) > MAX_BYTES:
             raise Unreadable(f"a file of {entry.size:,} bytes: at most {MAX_BYTES:,} are read")
-        return patient(_read_object, entry.path) if is_remote(entry.path) else _read_file(entry.path)
+        return patient(_read_object, entry) if is_remote(entry.path) else _read_file(entry.path)
     except IsADirectoryError:
         raise Unreadable("a folder that cannot be listed") from None
     except OSError as error:
@@ -52,28 +53,31 @@ def read(entry: Entry) -> bytes:
 def _read_file(path: str) -> bytes:
     # A pipe that nobody writes to would never be opened.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
             raise Unreadable("not a regular file")
-        return file.read(MAX_BYTES)
+        # What is asked for is allocated: half a gigabyte for each picture would cost more than to read it.
+        return file.read(min(status.st_size, MAX_BYTES))
 
 
-def _read_object(url: str) -> bytes:
-    system, path = _of_bucket(url)
+def _read_object(entry: Entry) -> bytes:
+    system, path = _of_bucket(entry.path)
+    known = entry.size or 0
     with system.open_input_stream(path) as stream:
-        data: bytes = stream.read(MAX_BYTES)
-        return data
+        data: bytes = stream.read(known + 1)
+        return data if len(data) <= known else data + stream.read(MAX_BYTES - len(data))
 
 
-def patient(ask: Callable[[str], T], path: str) -> T:
+def patient(ask: Callable[[S], T], what: S) -> T:
     """What a bucket answers, asked again after a pause where it fails, unless there is no such object."""
     for pause in PAUSES:
         try:
-            return ask(path)
+            return ask(what)
         except FileNotFoundError:
             raise
         except OSError:
             time.sleep(pause)
-    return ask(path)
+    return ask(what)
 
 
 def entry_of(path: str) -> Entry:

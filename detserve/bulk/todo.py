@@ -44,7 +44,12 @@ def write(batches: Iterable[Sequence[Entry]], folder: Path) -> Iterator[Place]:
 
 
 def read(folder: Path, place: Place) -> list[Entry]:
-    """The batch at that place. Raises OSError where another run has taken the folder away."""
-    with (folder / NAME).open("rb") as file:
-        file.seek(place.start)
-        return [Entry(*each) for each in json.loads(zlib.decompress(file.read(place.length)))]
+    """The batch at that place. Raises SetupError where another run has taken the folder away, or it cannot be read."""
+    try:
+        with (folder / NAME).open("rb") as file:
+            file.seek(place.start)
+            return [Entry(*each) for each in json.loads(zlib.decompress(file.read(place.length)))]
+    except FileNotFoundError:
+        raise SetupError(f"another run has taken over {folder.parent}") from None
+    except OSError as error:
+        raise SetupError(f"cannot read from {folder.parent}: {error.strerror}") from error

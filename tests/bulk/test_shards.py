@@ -150,6 +150,8 @@ def test_batches_are_read_by_their_places(tmp_path: Path) -> None:
     assert todo.read(tmp_path, first) == batches[0], "before the others are known"
     places = [first, *written]
     assert [todo.read(tmp_path, places[number]) for number in (6, 0, 3)] == [batches[number] for number in (6, 0, 3)]
+    with pytest.raises(SetupError, match=f"another run has taken over {tmp_path}"):
+        todo.read(tmp_path / "gone", places[0])
     with pytest.raises(SetupError, match=f"cannot write to {tmp_path}: No such file"):
         list(todo.write([], tmp_path / "gone"))
 

@@ -236,6 +236,8 @@ def test_a_bucket_is_listed_read_and_matched(tmp_path: Path) -> None:
     assert found.keys() == {f"{url}/a.jpg", f"{url}/deep/b 100%.png"}
     entry = found[f"{url}/deep/b 100%.png"]
     assert stores.read(entry) == b"/pets/deep/b 100%.png" and entry.size == 21
+    for size in (None, 3, 90):
+        assert len(stores.read(entry._replace(size=size))) == 21, "whatever a manifest says"
     assert [each.path for each in expand(f"{url}/**/b*.png")] == [entry.path]
     assert [each.path for each in expand(f"{url}/*.jpg")] == [f"{url}/a.jpg"]
     assert [each.path for each in expand(f"{url}/[!a]*")] == [entry.path], "and what is below a folder that fits"
