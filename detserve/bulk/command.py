@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from detserve.bulk.job import Job
     from detserve.bulk.local import Local
     from detserve.bulk.ray_job import OnRay
-    from detserve.bulk.report import Progress
+    from detserve.bulk.report import Progress, Summary
     from detserve.bulk.sources import Listing
 
 SHARD = 1000
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> list[str]:
     from detserve.bulk import shards, sources
     from detserve.bulk.job import Job
     from detserve.bulk.keys import Keys
-    from detserve.bulk.report import Progress
+    from detserve.bulk.report import Progress, Summary
     from detserve.bulk.sources import Listing
 
     if "://" in options.out:
@@ -93,13 +93,14 @@ def run(options: argparse.Namespace) -> list[str]:
             scratch=scratch,
             format=options.format,
         )
+        hands = _hands(job, packed, options)
         if options.again:
             shards.forget(out, sha256, options.again, scratch)
         done, progress = Keys(), Progress()
         done.update(progress.reading(shards.done(out, sha256)))
         listing = Listing(options.pictures, done, options.limit, options.sample)
         try:
-            work(job, packed, listing, progress, options)
+            work(hands, options.shard, listing, progress, Summary(_things(packed)))
         finally:
             if options.errors_to:
                 write_errors(job, options.errors_to)
@@ -108,16 +109,12 @@ def run(options: argparse.Namespace) -> list[str]:
     return listing.faults
 
 
-def work(job: Job, packed: Archive, listing: Listing, progress: Progress, options: argparse.Namespace) -> None:
+def work(hands: Local | OnRay, shard: int, listing: Listing, progress: Progress, summary: Summary) -> None:
     """Do all pictures, showing how far it is; print the summary, also of a run that ends early."""
-    from detserve.bulk.report import Summary
-
-    hands = _hands(job, packed, options)
-    summary = Summary(_things(packed))
     try:
         with hands:
             try:
-                with closing(hands.run(listing, options.shard)) as tallies:
+                with closing(hands.run(listing, shard)) as tallies:
                     for tally in tallies:
                         if tally:
                             summary.add(tally)

@@ -99,8 +99,10 @@ class OnRay:
         import ray
 
         traceback.clear_frames(trace)  # they hold iterators of Ray Data's
-        _end_executors()
-        ray.shutdown()
+        try:
+            _end_executors()
+        finally:
+            ray.shutdown()
 
     def _fitting(self, found: Mapping[str, float]) -> int:
         """How many actors there will be, of those that are wanted, on what a cluster has."""

@@ -41,10 +41,12 @@ class Progress:
         """The keys of what is done, counted as they are read; then the pictures begin."""
         self.bar.set_description_str("reading what is done", refresh=False)
         stream = iter(keys)
-        while some := list(islice(stream, EACH)):
-            yield from some
-            self.bar.update(len(some))
-        self.bar.close()
+        try:
+            while some := list(islice(stream, EACH)):
+                yield from some
+                self.bar.update(len(some))
+        finally:
+            self.bar.close()
         self.bar = self._begin(" pictures")
 
     def show(self, done: int, failed: int, listing: Listing) -> None:
