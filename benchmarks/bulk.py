@@ -11,6 +11,7 @@ from the first picture on, as `limit` is. They are measured in turns.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import statistics
@@ -24,7 +25,6 @@ from typing import NamedTuple
 
 from detserve.bench import engine, samples
 from detserve.bench.pacer import Closed
-from detserve.bench.report import align
 from detserve.bench.runner import Runner, Timing
 from detserve.bench.summary import NAN, Summary
 from detserve.core.machine import cores
@@ -91,6 +91,11 @@ def measure(name: str, archive: Path, pictures: Path, count: int) -> Measured:
     return Measured(float(rate[1]), time.monotonic() - start, 1000 * cpu / count if name == "local" else NAN)
 
 
+def row(*cells: str) -> str:
+    """A row of a table in Markdown, as docs/bulk.md has it."""
+    return f"| {' | '.join(cells)} |"
+
+
 def main() -> int:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -108,11 +113,11 @@ def main() -> int:
             for name in names:
                 measured[name].append(measure(name, options.archive, pictures, options.pictures))
     medians = {name: Measured(*map(statistics.median, zip(*found, strict=True))) for name, found in measured.items()}
-    rows = [["contestant", "pictures/s", "whole s", "CPU ms", *(f"of {name}" for name in names)]]
-    for name, (rate, whole, cpu) in medians.items():
-        shares = [f"{rate / medians[other].rate:.2f}" for other in names]
-        rows.append([name, f"{rate:.1f}", f"{whole:.1f}", f"{cpu:.1f}", *shares])
-    print(f"{options.pictures} pictures, {cores()} cores, {options.rounds} rounds\n{align(rows)}")
+    heads = [f"{options.pictures:,} pictures", "pictures a second", "seconds in all", "processor ms a picture"]
+    print(row(*heads, *(f"of {name}" for name in names)), row(*["---"] * (len(heads) + len(names))), sep="\n")
+    for name, found in medians.items():
+        numbers = [f"{number:.1f}" if not math.isnan(number) else "" for number in found]
+        print(row(name, *numbers, *(f"{found.rate / medians[other].rate:.2f}" for other in names)))
     return 0
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from detserve.bulk.job import Job
     from detserve.bulk.local import Local
     from detserve.bulk.ray_job import OnRay
+    from detserve.bulk.report import Progress, Summary
     from detserve.bulk.sources import Listing
 
 SHARD = 1000
@@ -38,11 +40,14 @@ LINES = "lines of text"
 
 def main(arguments: Sequence[str] | None = None, prog: str = "bulk.py") -> int:
     """Run the command line → exit status: 0 where each picture has its row, whatever it says; 1 where not."""
-    options = parse(arguments, prog)
     name = prog.removesuffix(".py")
+    options = parse(arguments, prog)
     try:
         with _ended_by_sigterm():
-            return run(options)
+            faults = run(options)
+        for fault in faults:
+            print(f"{name}: {fault}", file=sys.stderr)
+        return int(bool(faults))
     except SetupError as error:
         print(f"{name}: {error}", file=sys.stderr)
     except ImportError as error:
@@ -53,57 +58,69 @@ def main(arguments: Sequence[str] | None = None, prog: str = "bulk.py") -> int:
     return 1
 
 
-def run(options: argparse.Namespace) -> int:
-    """List the pictures, do those that are not done, report → exit status."""
+def run(options: argparse.Namespace) -> list[str]:
+    """List the pictures, do those that are not done, report → what was wrong with sources, all others being done.
+
+    Raises SetupError where it cannot begin or go on.
+    """
     import pyarrow  # noqa: F401  missed now, not after minutes
 
     from detserve.archives import archive, checksums
     from detserve.bulk import shards, sources
     from detserve.bulk.job import Job
     from detserve.bulk.keys import Keys
+    from detserve.bulk.report import Progress, Summary
     from detserve.bulk.sources import Listing
 
+    if "://" in options.out:
+        raise SetupError(f"--out {options.out}: shards are moved into place, which takes a folder, here or on a mount")
+    out = Path(options.out).absolute()
+    if options.errors_to and not os.access(options.errors_to.absolute().parent, os.W_OK):
+        raise SetupError(f"--errors-to {options.errors_to}: its folder is not there, or cannot be written to")
     sources.check(options.pictures)
     path = options.archive or MODEL_STORE / f"{options.model}.mar"
     if not path.is_file():
         raise SetupError(f"no {path}: {packing(options.model)}")
     sha256, packed = checksums.check_sum(path), archive.read(path)
-    scratch = shards.begin(options.out)  # before anything is read there: nobody else writes from here on
+    scratch = shards.begin(out)  # before anything is read there: nobody else writes from here on
     try:
         job = Job(
             model=packed.name,
             version=packed.version,
             sha256=sha256,
             archive=path,
-            out=options.out,
+            out=out,
             scratch=scratch,
             format=options.format,
         )
-        done = Keys()
-        done.update(shards.done(options.out, sha256))
+        hands = _hands(job, packed, options)
+        if options.again:
+            shards.forget(out, sha256, options.again, scratch)
+        done, progress = Keys(), Progress()
+        done.update(progress.reading(shards.done(out, sha256)))
         listing = Listing(options.pictures, done, options.limit, options.sample)
-        work(job, packed, listing, options)
-        if options.errors_to:
-            write_errors(job, options.errors_to)
+        try:
+            work(hands, options.shard, listing, progress, Summary(_things(packed)))
+        finally:
+            if options.errors_to:
+                write_errors(job, options.errors_to)
     finally:
         shards.end(scratch)
-    return 0
+    return listing.faults
 
 
-def work(job: Job, packed: Archive, listing: Listing, options: argparse.Namespace) -> None:
+def work(hands: Local | OnRay, shard: int, listing: Listing, progress: Progress, summary: Summary) -> None:
     """Do all pictures, showing how far it is; print the summary, also of a run that ends early."""
-    from detserve.bulk.report import Progress, Summary
-
-    hands = _hands(job, packed, options)
-    summary, progress = Summary(_things(packed)), Progress(listing)
     try:
         with hands:
             try:
-                for tally in hands.run(listing, options.shard):
-                    if tally:
-                        summary.add(tally)
-                    done, failed = hands.progress()
-                    progress.show(summary.whole.pictures + done, summary.whole.errors.total() + failed)
+                with closing(hands.run(listing, shard)) as tallies:
+                    for tally in tallies:
+                        if tally:
+                            summary.add(tally)
+                        done, failed = hands.progress()
+                        whole = summary.whole
+                        progress.show(whole.pictures + done, whole.errors.total() + failed, listing)
             except (KeyboardInterrupt, SetupError):
                 for tally in hands.stop():
                     summary.add(tally)
@@ -142,7 +159,7 @@ def _hands(job: Job, packed: Archive, options: argparse.Namespace) -> Local | On
 
     here = gpus() if wants_gpu else 0
     batch = min(GPU_BATCH, packed.recipe.detect.plan.max_batch) if here else 1
-    job = replace(job, archive=unpack(job.sha256, job.archive.read_bytes), batch=batch)
+    job = replace(job, archive=unpack(job.sha256, job.archive), batch=batch)
     return Local(job, options.processes or here * WORKERS_A_GPU or cores(), here)
 
 
@@ -178,6 +195,11 @@ def share(text: str) -> float:
     return value
 
 
+def kinds(text: str) -> list[str]:
+    """The type of --again."""
+    return text.split(",")
+
+
 def count(text: str) -> int:
     """The type of a number of pictures or processes."""
     value = int(text)
@@ -192,19 +214,19 @@ def parse(arguments: Sequence[str] | None, prog: str = "bulk.py") -> argparse.Na
     parser = argparse.ArgumentParser(prog=prog, description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("pictures", nargs="+", metavar="PATH|GLOB|URL|MANIFEST", help="a folder with all below it, a picture, a list")
-    add("--model", default="fd1", metavar="NAME", help="of the archive in model_store/ (%(default)s)")
-    add("--archive", type=Path, metavar="FILE.mar", help="model_store/MODEL.mar")
-    add("--out", type=Path, required=True, metavar="DIR", help="of the shards, and what is read to know what is done")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--model", default="fd1", metavar="NAME", help="of the archive in model_store/ (%(default)s)")
+    which.add_argument("--archive", type=Path, metavar="FILE.mar", help="the archive, where it lies elsewhere")
+    add("--out", required=True, metavar="DIR", help="of the shards, and what is read to know what is done")
     add("--format", choices=FORMATS, default=FORMATS[0], help="of the shards (%(default)s)")
     add("--shard", type=count, default=SHARD, metavar="N", help="pictures of a shard (%(default)s)")
     add("--limit", type=count, metavar="N", help="only the first N pictures that are listed")
     add("--sample", type=share, default=1.0, metavar="P", help="only that share of them, 0 to 1, always the same ones")
+    add("--again", type=kinds, metavar="TYPE,…", help="also pictures whose row says such an error: unreadable, …")
     add("--errors-to", type=Path, metavar="FILE", help="write the pictures that failed there, a line of JSON each")
 
     where = parser.add_argument_group("where it runs")
     add = where.add_argument
     add("--processes", type=count, metavar="N", help="processes here (one a core), or actors on Ray (one a CPU)")
     add("--ray", metavar="auto|local|HOST:PORT", help="on Ray: a cluster that runs, or one of this machine alone")
-    options = parser.parse_args(arguments)
-    options.out = options.out.absolute()
-    return options
+    return parser.parse_args(arguments)

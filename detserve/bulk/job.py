@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 FORMATS = ("parquet", "jsonl")
+TIMES = range(-62_135_596_800_000_000, 253_402_300_800_000_000)
+"""Microseconds since 1970 that are a date, of the years 1 to 9999. File systems have others as well."""
 
 
 class Entry(NamedTuple):
     """A picture to look at, and how it was recognised.
 
-    path: absolute, or a URL; size: bytes; mtime: microseconds since 1970; etag: of a bucket's object, if the manifest
-    has it. None is what could not be found out: then the picture is tried, and its row says what is wrong.
+    path: absolute, or a URL; size: bytes; mtime: microseconds since 1970, one of TIMES; etag: of a bucket's object, if
+    the manifest has it. None is what could not be found out: then the picture is tried, and its row says what is wrong.
     """
 
     path: str

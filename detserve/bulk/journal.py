@@ -1,4 +1,4 @@
-"""Journal: the rows of the batch that a process is at, in a file that outlives it. Only the standard library here.
+"""Journal: the rows of the batch that a process is at, in memory that outlives it. Only the standard library here.
 
 The head is written after the rows that it counts: what a process leaves that dies over a row is not counted.
 """
@@ -23,13 +23,14 @@ class State(NamedTuple):
 
 
 class Journal:
-    """A file of rows, by its descriptor: of the process that writes it, and of its parent."""
+    """A file of rows, by its descriptor, of the process that writes it and of its parent; without a disk to be full."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
 
     def clear(self) -> None:
         """Begin anew."""
+        os.ftruncate(self.descriptor, _HEAD.size)
         self._write_head(State())
 
     @property

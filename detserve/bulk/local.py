@@ -1,15 +1,15 @@
-"""Local: the work in processes of this machine, a thread for each that hands it batches."""
+"""Local: the work in processes of this machine. A thread lists ahead, another for each process hands it batches."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
-from queue import Empty, Full, Queue
+from queue import Empty, SimpleQueue
 from typing import Self
 
+from detserve.bulk import todo
 from detserve.bulk.job import Entry, Job, Tally
 from detserve.bulk.sources import batches
 from detserve.bulk.worker import Worker
@@ -29,8 +29,8 @@ class Local:
     def __init__(self, job: Job, processes: int, gpus: int = 0) -> None:
         self.jobs = [replace(job, gpu=number % gpus if gpus else None) for number in range(processes)]
         self.processes = processes
-        self._batches: Queue[Sequence[Entry] | None] = Queue(processes)
-        self._told: Queue[Tally | BaseException | None] = Queue()
+        self._places: SimpleQueue[todo.Place | None] = SimpleQueue()
+        self._told: SimpleQueue[Tally | BaseException | None] = SimpleQueue()
         self._ending = threading.Event()
 
     def __enter__(self) -> Self:
@@ -46,7 +46,7 @@ class Local:
         for worker in self._workers:
             worker.close()
 
-    def run(self, entries: Iterable[Entry], size: int) -> Iterator[Tally | None]:
+    def run(self, entries: Iterable[Entry], size: int) -> Generator[Tally | None, None, None]:
         """The tally of each batch, and None twice a second. size: pictures of a batch.
 
         Raises what a process or the listing of the pictures raises; all others go on until they are stopped.
@@ -88,25 +88,24 @@ class Local:
         """Wait for the threads, and wake those that wait for a batch."""
         end = time.monotonic() + seconds
         while any(thread.is_alive() for thread in self._threads) and time.monotonic() < end:
-            with suppress(Full):
-                self._batches.put_nowait(None)
+            self._places.put(None)
             time.sleep(WAKE_SECONDS)
 
     def _list(self, entries: Iterable[Entry], size: int) -> None:
         try:
-            for batch in batches(entries, size, len(self.jobs)):
-                self._batches.put(batch)
+            for place in todo.write(batches(entries, size, len(self.jobs)), self.jobs[0].scratch):
+                self._places.put(place)
                 if self._ending.is_set():
                     return
         except BaseException as error:
             self._told.put(error)
         for _ in self.jobs:
-            self._batches.put(None)
+            self._places.put(None)
 
     def _drive(self, worker: Worker) -> None:
         try:
-            while not self._ending.is_set() and (batch := self._batches.get()) is not None:
-                self._told.put(worker(batch))
+            while not self._ending.is_set() and (place := self._places.get()) is not None:
+                self._told.put(worker(todo.read(worker.job.scratch, place)))
         except BaseException as error:
             self._told.put(error)
         self._told.put(None)

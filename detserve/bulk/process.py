@@ -26,7 +26,7 @@ def main(pipe: int, journal: int) -> None:
     # The archive's own code: what it lacks, this room for one, is found in the package that runs it.
     detserve.__path__.insert(0, str(job.archive / "detserve"))
     try:
-        from detserve.bulk.work import Work
+        from detserve.bulk.work import Unwritable, Work
 
         work = Work(job)
     except Exception as error:
@@ -39,6 +39,9 @@ def main(pipe: int, journal: int) -> None:
             boss.send(work(batch, Journal(journal), stopped.is_set))
         except OSError as error:
             boss.send(Full(f"cannot write to {job.out}: {error.strerror or error}"))
+            return
+        except Unwritable as error:
+            boss.send(Full(str(error)))
             return
         if stopped.is_set():
             return

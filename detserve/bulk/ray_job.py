@@ -1,6 +1,6 @@
 """Ray: the same work on Ray Data, by a pool of actors that have a worker each, on one machine or a cluster.
 
-Ray moves numbers of batches to the actors, and tallies back. An actor reads its batches in the scratch folder, and its
+Ray moves places of batches to the actors, and tallies back. An actor reads its batches in the scratch folder, and its
 process the pictures; shards are written by the process. What Ray does again after a node has died writes the same
 shards under the same names.
 """
@@ -11,9 +11,15 @@ import logging
 import os
 import pickle
 import shutil
+import signal
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+import threading
+import traceback
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
+from types import TracebackType
 from typing import Any, Self
 
 from detserve.bulk import todo
@@ -25,9 +31,10 @@ from detserve.core.machine import WORKERS_A_GPU, cores
 from detserve.errors import SetupError
 
 STORE_BYTES = 1 << 28
-"""Ray's object store where it runs on this machine alone: numbers and tallies pass through it."""
-
+"""Ray's object store where it runs on this machine alone: places and tallies pass through it."""
 REACH_SECONDS = 10.0
+END_SECONDS = 5.0
+"""For Ray Data to end what it is at."""
 
 
 class Actor:
@@ -37,18 +44,17 @@ class Actor:
         self.job = job
         self.worker: Worker | None = None
 
-    def __call__(self, numbers: Mapping[str, Any]) -> dict[str, list[bytes]]:
+    def __call__(self, places: Mapping[str, Any]) -> dict[str, list[bytes]]:
         """The tallies of some batches, or the one line that ends the job."""
         told: list[Tally | str] = []
         try:
             if self.worker is None:
-                folder = unpack(self.job.sha256, self.job.archive.read_bytes)
-                self.worker = Worker(replace(self.job, archive=folder))
-            told += [self.worker(todo.read(self.job.scratch, int(number))) for number in numbers["item"]]
-        except FileNotFoundError:
-            told.append(f"another run has taken over {self.job.out}, or the nodes do not share that folder")
+                self.worker = Worker(replace(self.job, archive=unpack(self.job.sha256, self.job.archive)))
+            for start, length in zip(places["start"], places["length"], strict=True):
+                told.append(self.worker(todo.read(self.job.scratch, todo.Place(int(start), int(length)))))
         except SetupError as error:
-            told.append(str(error))
+            taken = f"another run has taken over {self.job.out}, or the nodes do not share that folder"
+            told.append(str(error) if self.job.scratch.exists() else taken)
         return {"told": [pickle.dumps(each) for each in told]}
 
 
@@ -68,6 +74,7 @@ class OnRay:
 
     def __enter__(self) -> Self:
         os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+        os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a call of Ray's that comes too late starts it again
         import ray.data
 
         logging.getLogger("ray.data").setLevel(logging.WARNING)
@@ -76,40 +83,60 @@ class OnRay:
         if self.address == "local":
             options |= {"num_cpus": self.processes or cores(), "object_store_memory": STORE_BYTES}
             options |= {"include_dashboard": False}
+        ends = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address=self.address, **options)
-        except Exception as error:  # of whatever kind: a node that does not start in time is a bare Exception
-            raise SetupError(f"no Ray at {self.address}: {error}".splitlines()[0]) from error
-        found = ray.cluster_resources()
-        most = WORKERS_A_GPU * found.get("GPU", 0) if self.gpu_batch else found.get("CPU", 0)
-        self.processes = min(self.processes or int(most), int(most))
-        if not self.processes:
+            signal.signal(signal.SIGTERM, ends)  # Ray has set its own, which leaves no time to report
+            self.processes = self._fitting(ray.cluster_resources())
+        except BaseException as error:  # of whatever kind: a node that does not start in time is a bare Exception
             ray.shutdown()
-            raise SetupError(f"Ray at {self.address} has no {'GPU' if self.gpu_batch else 'CPU'} to offer")
+            if isinstance(error, SetupError) or not isinstance(error, Exception):
+                raise
+            raise SetupError(f"no Ray at {self.address}: {error}".splitlines()[0]) from error
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, _error: object, trace: TracebackType | None) -> None:
         import ray
 
-        ray.shutdown()
+        traceback.clear_frames(trace)  # they hold iterators of Ray Data's
+        try:
+            _end_executors()
+        finally:
+            ray.shutdown()
 
-    def run(self, entries: Iterable[Entry], size: int) -> Iterator[Tally | None]:
-        """The tally of each batch. size: pictures of a batch. All pictures are listed before the first is looked at.
+    def _fitting(self, found: Mapping[str, float]) -> int:
+        """How many actors there will be, of those that are wanted, on what a cluster has."""
+        what, share = ("GPU", WORKERS_A_GPU) if self.gpu_batch else ("CPU", 1)
+        most = int(share * found.get(what, 0))
+        if not most:
+            raise SetupError(f"Ray at {self.address} has no {what} to offer")
+        if self.processes > most:
+            print(
+                f"{most} actors instead of {self.processes}: Ray at {self.address} has no more {what}s", file=sys.stderr
+            )
+        return min(self.processes or most, most)
 
-        Raises SetupError when an actor cannot go on, or Ray does.
+    def run(self, entries: Iterable[Entry], size: int) -> Generator[Tally | None, None, None]:
+        """The tally of each batch; None while pictures are listed, all of them before the first is looked at.
+
+        size: pictures of a batch. To be closed where it is not read to its end. Raises SetupError when an actor or Ray
+        cannot go on.
         """
         import ray
 
+        places: list[dict[str, int]] = []
+        for place in todo.write(batches(entries, size, self.processes), self.job.scratch):
+            places.append(place._asdict())
+            yield None
+        if not places:
+            return
         try:
-            count = todo.write(batches(entries, size, self.processes), self.job.scratch)
             shutil.copyfile(self.archive, self.job.archive)
         except OSError as error:
             raise SetupError(f"cannot write to {self.job.out}: {error.strerror or error}") from error
-        if not count:
-            return
-        # A block for each number: Ray hands out blocks. They are its tasks' input without a task that makes them, which
+        # A block for each place: Ray hands out blocks. They are its tasks' input without a task that makes them, which
         # would wait for a CPU that the actors have.
-        told = ray.data.from_items(list(range(count)), override_num_blocks=count).map_batches(
+        told = ray.data.from_items(places, override_num_blocks=len(places)).map_batches(
             Actor,
             fn_constructor_args=(self.job,),
             batch_size=1,
@@ -118,13 +145,14 @@ class OnRay:
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=self.processes, initial_size=self.processes),
         )
         try:
-            for row in told.iter_rows():
-                each = pickle.loads(row["told"])
-                if isinstance(each, str):
-                    raise SetupError(each)
-                yield each
+            with closing(iter(told.iter_rows())) as rows:
+                for row in rows:
+                    each = pickle.loads(row["told"])
+                    if isinstance(each, str):
+                        raise SetupError(each)
+                    yield each
         except ray.exceptions.RayError as error:
-            raise SetupError(f"Ray ended the job: {error}".splitlines()[0]) from error
+            raise SetupError(f"Ray ended the job: {reason(error)}") from error
 
     def progress(self) -> tuple[int, int]:
         """Nothing is known of unfinished batches."""
@@ -133,6 +161,22 @@ class OnRay:
     def stop(self) -> Iterator[Tally]:
         """Nothing to wait for: what an actor has not written is done again by the next run."""
         return iter(())
+
+
+def reason(error: Exception) -> str:
+    """What an error of Ray's comes from, on one line: what an actor raised stands behind the header of its call."""
+    cause = getattr(error, "cause", None)
+    return (f"{type(cause).__name__}: {cause}" if cause else str(error)).splitlines()[0]
+
+
+def _end_executors() -> None:
+    """End the threads of Ray Data that an interrupt has cut from their iterators: they call Ray to their end."""
+    from ray.data._internal.execution.streaming_executor import StreamingExecutor
+
+    for thread in threading.enumerate():
+        if isinstance(thread, StreamingExecutor):
+            thread.shutdown(force=True)
+            thread.join(END_SECONDS)
 
 
 def _reach(address: str) -> None:

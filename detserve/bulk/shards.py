@@ -12,6 +12,8 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import compress
 from pathlib import Path
 from tempfile import NamedTemporaryFile, mkdtemp
 from typing import Any
@@ -20,7 +22,7 @@ from detserve.bulk.job import FORMATS, Entry, Job
 from detserve.bulk.rows import ERROR, ERROR_COLUMNS, KEY_COLUMNS, Row, micros, schema
 from detserve.errors import SetupError
 
-SCRATCH = ".run-"
+SCRATCH, OLD = ".run-", ".old-"
 AT_ONCE = 4
 """Shards that are read at a time."""
 
@@ -37,7 +39,11 @@ def begin(out: Path) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
         for old in out.glob(f"{SCRATCH}*"):
-            shutil.rmtree(old)
+            # At once: a run that lives would write into a folder that is being taken away.
+            with suppress(FileNotFoundError):  # by another run that begins
+                old.rename(out / f"{OLD}{old.name}")
+        for old in out.glob(f"{OLD}*"):
+            shutil.rmtree(old, ignore_errors=True)
         scratch = Path(mkdtemp(dir=out, prefix=SCRATCH))
         scratch.chmod(0o755)
     except OSError as error:
@@ -53,7 +59,8 @@ def end(scratch: Path) -> None:
 def write(rows: Sequence[Row], entries: Sequence[Entry], job: Job) -> None:
     """Write one shard, flushed to the disk before it has its name.
 
-    Raises Superseded where another run has begun, OSError when it cannot be written; then nothing is left of it.
+    Raises Superseded where another run has begun, OSError when it cannot be written, whatever is raised for rows that
+    fit no shard; then nothing is left of it.
     """
     name = job.shard(entries)
     part: Path | None = None
@@ -96,6 +103,41 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def forget(out: Path, sha256: str, kinds: Sequence[str], scratch: Path) -> None:
+    """Take away the rows of this archive that say one of these types of errors: their pictures are not done then.
+
+    Each shard is replaced as a whole. Raises SetupError where that cannot be.
+    """
+    for path in _paths(out):
+        lost = [
+            archive == sha256 and kind in kinds for archive, kind in _rows_of(path, ("archive_sha256", "error_type"))
+        ]
+        if not any(lost):
+            continue
+        part = scratch / path.name
+        try:
+            if not all(lost):
+                _copy(path, part, [not each for each in lost])
+                part.replace(path)
+            else:
+                path.unlink()
+        except OSError as error:
+            raise SetupError(f"cannot write to {out}: {error.strerror or error}") from error
+
+
+def _copy(path: Path, part: Path, kept: Sequence[bool]) -> None:
+    """Write those rows of a shard that are to be kept."""
+    from pyarrow import parquet
+
+    with part.open("wb") as stream:
+        if path.suffix == ".jsonl":
+            stream.writelines(compress(path.read_bytes().splitlines(keepends=True), kept))
+        else:
+            parquet.write_table(parquet.read_table(path).filter(list(kept)), stream, compression="zstd")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
 def done(out: Path, sha256: str) -> Iterator[bytes]:
     """The keys of the pictures that this archive has a row of."""
     for rows in _read(out, KEY_COLUMNS):
@@ -112,10 +154,14 @@ def errors(out: Path, sha256: str) -> Iterator[Row]:
 
 def _read(out: Path, columns: Sequence[str]) -> Iterator[Sequence[tuple[Any, ...]]]:
     """Those columns of all shards, a list of rows each; times in microseconds since 1970."""
-    paths = sorted(path for form in FORMATS for path in out.glob(f"part-*.{form}"))
+    paths = _paths(out)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for start in range(0, len(paths), 64):  # so that only a few are held at a time
             yield from pool.map(lambda path: _rows_of(path, columns), paths[start : start + 64])
+
+
+def _paths(out: Path) -> list[Path]:
+    return sorted(path for form in FORMATS for path in out.glob(f"part-*.{form}"))
 
 
 def _rows_of(path: Path, columns: Sequence[str]) -> Sequence[tuple[Any, ...]]:

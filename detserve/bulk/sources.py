@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from detserve.bulk import manifest, stores
+from detserve.bulk.globs import Glob
 from detserve.bulk.job import Entry
 from detserve.bulk.keys import Keys
 from detserve.errors import SetupError
@@ -25,7 +26,7 @@ class Listing:
 
     sources: paths, globs, URLs, manifests; done: keys of rows that are there already; limit: at most so many pictures;
     sample: the share of them that is taken, always the same ones. listed, skipped: how many there were so far, and how
-    many of them were done before; complete: whether that is all.
+    many of them were done before; faults: of sources that ended early, the others go on; complete: whether that is all.
     """
 
     sources: Sequence[str]
@@ -34,11 +35,12 @@ class Listing:
     sample: float = 1.0
     listed: int = 0
     skipped: int = 0
+    faults: list[str] = field(default_factory=list)
     complete: bool = False
 
     def __iter__(self) -> Iterator[Entry]:
         seen = Keys()
-        chosen = (entry for source in self.sources for entry in expand(source) if self._in_sample(entry))
+        chosen = (entry for source in self.sources for entry in self._expand(source) if self._in_sample(entry))
         for entry in islice((entry for entry in chosen if seen.add(entry.key)), self.limit):
             self.listed += 1
             if entry.key in self.done:
@@ -47,6 +49,12 @@ class Listing:
                 yield entry
         self.complete = True
 
+    def _expand(self, source: str) -> Iterator[Entry]:
+        try:
+            yield from expand(source)
+        except (SetupError, OSError) as error:
+            self.faults.append(str(error))
+
     def _in_sample(self, entry: Entry) -> bool:
         return self.sample >= 1 or int.from_bytes(entry.key[:4]) < self.sample * 2**32
 
@@ -54,8 +62,16 @@ class Listing:
 def check(sources: Sequence[str]) -> None:
     """Raise SetupError for a source that is not there, before any work is done."""
     for source in sources:
-        if not stores.is_remote(source) and not stores.is_glob(source) and not os.path.lexists(source):
+        if stores.is_remote(source):
+            if source.lower().endswith(manifest.SUFFIXES):
+                raise SetupError(f"{source} is a manifest in a bucket: copy it to this machine, and name it there")
+            stores.reach(source)
+        elif stores.is_glob(source):
+            Glob(source)
+        elif not os.path.lexists(source):
             raise SetupError(f"no file or folder {source}")
+        elif manifest.is_one(source):
+            manifest.check(Path(source))
 
 
 def expand(source: str) -> Iterator[Entry]:
@@ -72,14 +88,14 @@ def expand(source: str) -> Iterator[Entry]:
 def _expand(source: str) -> Iterator[Entry]:
     if stores.is_remote(source):
         if stores.is_glob(source):
-            return stores.matches(source)
+            return stores.matches(Glob(source))
         return iter([stores.entry_of(source)]) if source.lower().endswith(SUFFIXES) else stores.walk(source)
     place = os.path.abspath(source)  # noqa: PTH100  links stay as they are
     if stores.is_glob(source):
-        return stores.matches(place)
+        return stores.matches(Glob(place))
     if Path(place).is_dir():
         return stores.walk(place)
-    return manifest.read(Path(place)) if place.endswith(manifest.SUFFIXES) else iter([stores.entry_of(place)])
+    return manifest.read(Path(place)) if manifest.is_one(place) else iter([stores.entry_of(place)])
 
 
 def batches(entries: Iterable[Entry], size: int, hands: int) -> Iterator[list[Entry]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
+import stat
+import time
+from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
-from detserve.bulk.job import Entry
+from detserve.bulk.globs import WILD, Glob
+from detserve.bulk.job import TIMES, Entry
 from detserve.errors import SetupError
 from detserve.pictures.files import SUFFIXES
 
@@ -16,7 +18,10 @@ MAX_BYTES = 1 << 29
 """Larger files are not read: the most pixels that are decoded take less in any format."""
 REMOTE = "://"
 FOLDER, FILE = "folder", "file"
-_WILD = re.compile(r"[*?[]")
+S = TypeVar("S")
+T = TypeVar("T")
+PAUSES = (1.0, 4.0)
+"""Seconds before a bucket is asked once more, beside what its client tries by itself."""
 
 
 class Unreadable(Exception):
@@ -30,7 +35,7 @@ def is_remote(path: str) -> bool:
 
 def is_glob(path: str) -> bool:
     """Whether it has wildcards and is not itself the name of a file."""
-    return bool(_WILD.search(path)) and (is_remote(path) or not os.path.lexists(path))
+    return bool(WILD.search(path)) and (is_remote(path) or not os.path.lexists(path))
 
 
 def read(entry: Entry) -> bytes:
@@ -38,51 +43,80 @@ def read(entry: Entry) -> bytes:
     try:
         if (entry.size or 0) > MAX_BYTES:
             raise Unreadable(f"a file of {entry.size:,} bytes: at most {MAX_BYTES:,} are read")
-        if not is_remote(entry.path):
-            with open(entry.path, "rb") as file:  # noqa: PTH123  a path is made a million times
-                return file.read(MAX_BYTES)
-        system, path = _of_bucket(entry.path)
-        with system.open_input_stream(path) as stream:
-            data: bytes = stream.read(MAX_BYTES)
-            return data
+        return patient(_read_object, entry) if is_remote(entry.path) else _read_file(entry.path)
     except IsADirectoryError:
         raise Unreadable("a folder that cannot be listed") from None
     except OSError as error:
         raise Unreadable(error.strerror or str(error)) from None
 
 
+def _read_file(path: str) -> bytes:
+    # A pipe that nobody writes to would never be opened.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable("not a regular file")
+        # What is asked for is allocated: half a gigabyte for each picture would cost more than to read it.
+        return file.read(min(status.st_size, MAX_BYTES))
+
+
+def _read_object(entry: Entry) -> bytes:
+    system, path = _of_bucket(entry.path)
+    known = entry.size or 0
+    with system.open_input_stream(path) as stream:
+        data: bytes = stream.read(known + 1)
+        return data if len(data) <= known else data + stream.read(MAX_BYTES - len(data))
+
+
+def patient(ask: Callable[[S], T], what: S) -> T:
+    """What a bucket answers, asked again after a pause where it fails, unless there is no such object."""
+    for pause in PAUSES:
+        try:
+            return ask(what)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            time.sleep(pause)
+    return ask(what)
+
+
 def entry_of(path: str) -> Entry:
-    """A file or an object by its path; without size and time where there is none."""
+    """A file or an object by its path; without size and time where there is none, or none can be had."""
     try:
         if not is_remote(path):
             status = os.stat(path)  # noqa: PTH116
-            return Entry(path, status.st_size, status.st_mtime_ns // 1000)
-        system, inside = _of_bucket(path)
-        found = system.get_file_info(inside)
-        return Entry(path, found.size, found.mtime_ns and found.mtime_ns // 1000)
-    except OSError:
+            return Entry(path, status.st_size, _micros(status.st_mtime_ns))
+        found = patient(_ask, path)
+        return Entry(path, found.size, _micros(found.mtime_ns))
+    except (OSError, ValueError, SetupError):  # ValueError: a path with a zero byte
         return Entry(path)
+
+
+def _ask(url: str) -> Any:
+    system, path = _of_bucket(url)
+    return system.get_file_info(path)
+
+
+def _micros(nanoseconds: int | None) -> int | None:
+    """A time of a file system; None where it is no date."""
+    if nanoseconds is None:
+        return None
+    return nanoseconds // 1000 if nanoseconds // 1000 in TIMES else None
 
 
 def walk(top: str) -> Iterator[Entry]:
     """The pictures below a folder or a bucket's prefix, by their suffixes, without hidden ones."""
-    yield from _walk_bucket(top) if is_remote(top) else _walk_folder(top)
+    return _walk_bucket(top) if is_remote(top) else _walk_folder(top)
 
 
-def matches(pattern: str) -> Iterator[Entry]:
-    """The pictures that a glob stands for, `**` for any folders, and those below the folders that it stands for."""
-    from glob import iglob
-
-    if not is_remote(pattern):
-        for path in iglob(pattern, recursive=True):  # noqa: PTH207  Path.glob takes no absolute ones
-            yield from walk(path) if os.path.isdir(path) else [entry_of(path)]  # noqa: PTH112
-        return
-    top = pattern[: _WILD.search(pattern).start()].rpartition("/")[0]  # type: ignore[union-attr]
-    wanted = re.compile(_as_expression(pattern))
-    yield from (entry for entry in _walk_bucket(top) if wanted.fullmatch(entry.path))
+def matches(glob: Glob) -> Iterator[Entry]:
+    """The pictures that a glob stands for, by their suffixes, and those below the folders that it stands for."""
+    if is_remote(glob.top):
+        return _walk_bucket(glob.top, glob)
+    return _walk_folder(glob.top, glob) if os.path.isdir(glob.top) else iter(())  # noqa: PTH112
 
 
-def _walk_folder(top: str) -> Iterator[Entry]:
+def _walk_folder(top: str, glob: Glob | None = None) -> Iterator[Entry]:
     """Each folder once, however many links lead to it: links are followed, those into a circle as well."""
     seen: set[tuple[int, int]] = set()
     folders = [top]
@@ -100,13 +134,18 @@ def _walk_folder(top: str) -> Iterator[Entry]:
                         continue
                     kind = _kind(each)
                     if kind == FOLDER:
-                        below.append((each.is_symlink(), each.path))
-                    elif kind == FILE and each.name.lower().endswith(SUFFIXES):
+                        if glob is None or glob.leads_to(each.path):
+                            below.append((each.is_symlink(), each.path))
+                    elif kind == FILE and _is_wanted(each.name, each.path, glob):
                         yield entry_of(each.path)
         except OSError:
             yield Entry(folder)
         # From the end: folders before links, so that a picture is named by the folder that it lies in.
         folders += [path for _, path in sorted(below, reverse=True)]
+
+
+def _is_wanted(name: str, path: str, glob: Glob | None) -> bool:
+    return name.lower().endswith(SUFFIXES) and (glob is None or glob.matches(path))
 
 
 def _kind(found: os.DirEntry[str]) -> str | None:
@@ -119,26 +158,40 @@ def _kind(found: os.DirEntry[str]) -> str | None:
         return FILE
 
 
-def _walk_bucket(top: str) -> Iterator[Entry]:
-    """Level by level: one call of pyarrow's returns all it finds, and a bucket has millions."""
+def _walk_bucket(top: str, glob: Glob | None = None) -> Iterator[Entry]:
+    """Level by level: one call of pyarrow's returns all it finds, and a bucket has millions.
+
+    Raises SetupError where the prefix cannot be listed; what cannot be listed below it is an entry of its own.
+    """
     from pyarrow.fs import FileSelector, FileType
 
     scheme = top.partition(REMOTE)[0]
     system, path = _of_bucket(top)
-    folders = [path.rstrip("/")]
+    first = path.rstrip("/")
+    folders = [first]
     while folders:
+        folder = folders.pop()
         try:
-            found = system.get_file_info(FileSelector(folders.pop()))
+            found = patient(lambda path: system.get_file_info(FileSelector(path)), folder)
         except OSError as error:
-            raise SetupError(f"cannot list {top}: {error}") from error
+            if folder == first:
+                raise SetupError(f"cannot list {top}: {error}".splitlines()[0]) from error
+            yield Entry(f"{scheme}{REMOTE}{folder.lstrip('/')}")
+            continue
         for each in found:
             if each.base_name.startswith("."):
                 continue
+            url = f"{scheme}{REMOTE}{each.path.lstrip('/')}"
             if each.type == FileType.Directory:
-                folders.append(each.path)
-            elif each.base_name.lower().endswith(SUFFIXES):
-                url = f"{scheme}{REMOTE}{each.path.lstrip('/')}"
-                yield Entry(url, each.size, each.mtime_ns and each.mtime_ns // 1000)
+                if glob is None or glob.leads_to(url):
+                    folders.append(each.path)
+            elif _is_wanted(each.base_name, url, glob):
+                yield Entry(url, each.size, _micros(each.mtime_ns))
+
+
+def reach(url: str) -> None:
+    """Raise SetupError where there is no file system for a URL."""
+    _of_bucket(url)
 
 
 def _of_bucket(url: str) -> tuple[Any, str]:
@@ -159,10 +212,3 @@ def _file_system(scheme: str, bucket: str) -> tuple[Any, str]:
     except (ImportError, ValueError, OSError) as error:
         raise SetupError(f"cannot open {scheme}{REMOTE}{bucket}: {error}".splitlines()[0]) from error
     return system, root.rstrip("/")
-
-
-def _as_expression(pattern: str) -> str:
-    """A glob as a regular expression: `**` any folders, `*` and `?` within one, `[…]` as it is."""
-    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    found = re.findall(r"\*\*/|\*\*|\*|\?|\[[^]]+\]|.", pattern)
-    return "".join(parts.get(part, part if part[0] == "[" and len(part) > 1 else re.escape(part)) for part in found)

@@ -1,46 +1,55 @@
-"""Todo: the batches of a run in Parquet files, a row group each, for actors that read them by number.
+"""Todo: the batches of a run in one file of its scratch folder, each read by its place there.
 
-The pictures that are to be looked at stand nowhere in a cluster's memory: a hundred million paths take ten gigabytes.
+The pictures that are to be looked at stand nowhere in memory: a hundred million paths take ten gigabytes.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
-from itertools import islice
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from detserve.bulk.job import Entry
+from detserve.errors import SetupError
 
-BATCHES = 256
-"""Row groups of a file: to read one of them, the places of all are read."""
-
-
-def write(batches: Iterable[Sequence[Entry]], folder: Path) -> int:
-    """Write the batches into a folder → how many there are. Raises OSError."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    schema = pa.schema({"path": pa.binary(), "size": pa.int64(), "mtime": pa.int64(), "etag": pa.string()})
-    stream = enumerate(batches)
-    count = 0
-    while some := list(islice(stream, BATCHES)):
-        with parquet.ParquetWriter(_file(folder, some[0][0]), schema, compression="zstd") as writer:
-            for _, batch in some:
-                rows = [entry._asdict() | {"path": os.fsencode(entry.path)} for entry in batch]
-                writer.write_table(pa.Table.from_pylist(rows, schema))
-        count += len(some)
-    return count
+NAME = "todo"
+LEVEL = 1
+"""Of zlib: paths compress well, and listing should not wait for it."""
 
 
-def read(folder: Path, number: int) -> list[Entry]:
-    """Batch `number`. Raises OSError where another run has taken the folder away."""
-    from pyarrow import parquet
+class Place(NamedTuple):
+    """Where a batch stands in the file, in bytes."""
 
-    with parquet.ParquetFile(_file(folder, number)) as file:
-        rows = file.read_row_group(number % BATCHES).to_pylist()
-    return [Entry(**row | {"path": os.fsdecode(row["path"])}) for row in rows]
+    start: int
+    length: int
 
 
-def _file(folder: Path, number: int) -> Path:
-    return folder / f"todo-{number // BATCHES:06}.parquet"
+def write(batches: Iterable[Sequence[Entry]], folder: Path) -> Iterator[Place]:
+    """Write the batches into a folder → the place of each, once it can be read. Raises SetupError."""
+    path = folder / NAME
+    start = 0
+    try:
+        with path.open("wb", buffering=0) as file:
+            for batch in batches:
+                data = memoryview(zlib.compress(json.dumps(batch).encode(), LEVEL))
+                place = Place(start, len(data))
+                while data:
+                    data = data[file.write(data) :]
+                yield place
+                start += place.length
+    except OSError as error:
+        raise SetupError(f"cannot write to {folder.parent}: {error.strerror}") from error
+
+
+def read(folder: Path, place: Place) -> list[Entry]:
+    """The batch at that place. Raises SetupError where another run has taken the folder away, or it cannot be read."""
+    try:
+        with (folder / NAME).open("rb") as file:
+            file.seek(place.start)
+            return [Entry(*each) for each in json.loads(zlib.decompress(file.read(place.length)))]
+    except FileNotFoundError:
+        raise SetupError(f"another run has taken over {folder.parent}") from None
+    except OSError as error:
+        raise SetupError(f"cannot read from {folder.parent}: {error.strerror}") from error

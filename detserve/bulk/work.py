@@ -30,6 +30,10 @@ UNREADABLE, FATAL = "unreadable", "process_died"
 FATAL_MESSAGE = "its process ended on this picture, twice: out of memory, or a fault of a library; look at it alone"
 
 
+class Unwritable(Exception):
+    """Rows that no shard can be made of, and why."""
+
+
 class _Read(NamedTuple):
     """A picture's bytes, or why there are none, and in how many milliseconds."""
 
@@ -56,7 +60,7 @@ class Work:
         """Write the shard of a batch → what became of its pictures; of fewer of them when it is told to stop.
 
         journal: of the rows so far, which hold even if this process dies over the next. Raises OSError where rows
-        cannot be written.
+        cannot be written, Unwritable where they fit no shard.
         """
         began, start = time.time(), time.perf_counter()
         done: list[rows.Row] = journal.read()
@@ -74,7 +78,7 @@ class Work:
                 break
             add(self._look(group))
         if done:
-            shards.write(done, batch.entries[: len(done)], self.job)
+            self._write(done, batch.entries[: len(done)])
         return Tally(
             pictures=len(done),
             detections=sum(len(row["detections"] or ()) for row in done),
@@ -83,6 +87,18 @@ class Work:
             began=began,
             peak=_most_memory(),
         )
+
+    def _write(self, done: Sequence[rows.Row], entries: Sequence[Entry]) -> None:
+        try:
+            shards.write(done, entries, self.job)
+        except OSError:
+            raise
+        except Exception as error:  # a fault of ours: another process would end on it as well
+            traceback.print_exc()
+            first, last = entries[0].shown, entries[-1].shown
+            raise Unwritable(
+                f"no shard can be made of the rows of {first} to {last}: {error}".splitlines()[0]
+            ) from error
 
     def _read_ahead(self, entries: Sequence[Entry]) -> Iterator[_Read]:
         """The pictures in their order, some being read while others are looked at."""

@@ -10,7 +10,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from multiprocessing import Pipe
@@ -23,7 +22,7 @@ from detserve.errors import SetupError
 from detserve.places import PACKAGE
 
 MOST_DEATHS = 40
-"""So many processes that end, with no picture between them that did not end one, and it is not the pictures."""
+"""So many processes that end, with no picture between them that was looked at, and it is not the pictures."""
 
 
 class Worker:
@@ -33,8 +32,7 @@ class Worker:
         self.job = job
         self._stopping = threading.Event()
         self._deaths = 0
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  as long as the worker
-        self._journal = Journal(self._file.fileno())
+        self._journal = Journal(os.memfd_create("journal"))
         self._journal.clear()
         self._start()
 
@@ -44,15 +42,20 @@ class Worker:
         Raises SetupError when the archive cannot be loaded, rows cannot be written, or whatever it looks at ends it.
         """
         self._journal.clear()
-        batch = Batch(entries)
+        batch, before = Batch(entries), 0
         while not self._stopping.is_set():
             tally = self._run(batch)
+            looked_at = self._journal.state.rows - before - batch.fatal
+            if looked_at > 0:
+                self._deaths = 0
             if tally is not None:
                 self._journal.clear()
                 return tally
             if self._stopping.is_set():
                 break
-            batch = self._after_death(batch)
+            self._deaths += 1
+            before = self._journal.state.rows
+            batch = self._after_death(batch, before)
             self._end()
             self._start()
         return Tally()
@@ -77,20 +80,29 @@ class Worker:
         """End the process, when no call runs any more."""
         self._stopping.set()
         self._end()
-        self._file.close()
+        os.close(self._journal.descriptor)
 
-    def _after_death(self, batch: Batch) -> Batch:
-        """The same batch, to go on with the picture that ended the process.
+    def _after_death(self, batch: Batch, done: int) -> Batch:
+        """The same batch, to go on with the picture that ended the process, behind so many that are done.
 
-        Raises SetupError where one after the other does.
+        Raises SetupError where one after the other does, once the rows of those before are written, or where the
+        process ends while it writes them.
         """
-        done = self._journal.state.rows
+        if done == len(batch.entries):
+            if done < batch.suspects:
+                raise SetupError(
+                    f"the process ends while it writes the rows of {done:,} pictures to {self.job.out}; is there "
+                    "memory for them? --shard takes fewer"
+                )
+            return Batch(batch.entries, done + 1)
         certain = done < batch.suspects
-        self._deaths = self._deaths + 1 if certain or done == batch.suspects else 1
-        if self._deaths > MOST_DEATHS:
+        if self._deaths >= MOST_DEATHS:
+            self._end()
+            self._start()
+            self._run(Batch(batch.entries[: done + certain], batch.suspects, fatal=certain))
             raise SetupError(
                 f"processes end one after the other, the last one at {batch.entries[done].shown}; is there memory for "
-                "all of them? --processes takes fewer"
+                "all of them? --processes takes fewer; the same command goes on behind it"
             )
         return Batch(batch.entries, batch.suspects if certain else done + self.job.batch, fatal=certain)
 
@@ -99,7 +111,7 @@ class Worker:
         path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
         # Threads that wait for each other spin, and there is a process for each core.
         environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"PYTHONPATH": path}
-        pipes = theirs.fileno(), self._file.fileno()
+        pipes = theirs.fileno(), self._journal.descriptor
         command = [sys.executable, "-m", "detserve.bulk.process", *map(str, pipes)]
         self._process = subprocess.Popen(command, pass_fds=pipes, env=environment)
         theirs.close()

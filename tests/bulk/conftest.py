@@ -60,15 +60,18 @@ def fd1(shelf: Shelf) -> Path:
 @pytest.fixture(scope="session")
 def deadly(fd1: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """fd1 with other code inside: its process is killed by a picture that ends on DEADLY."""
-    folder = tmp_path_factory.mktemp("deadly")
+    kill = f"    import os\n    if bytes(data).endswith({DEADLY!r}):\n        os.kill(os.getpid(), 9)\n"
+    return with_code(fd1, tmp_path_factory.mktemp("deadly"), "worker/encoded.py", "    wants_depth = ", kill)
+
+
+def with_code(fd1: Path, folder: Path, module: str, line: str, before: str) -> Path:
+    """Version 2.0 of fd1, with other code before the line of one of its modules."""
     with zipfile.ZipFile(fd1) as mar:
         mar.extractall(folder / "inside")
-    decode = folder / "inside/detserve/worker/encoded.py"
-    code = decode.read_text("utf-8")
-    line = "    wants_depth = "
-    kill = f"    import os\n    if bytes(data).endswith({DEADLY!r}):\n        os.kill(os.getpid(), 9)\n"
+    changed = folder / "inside/detserve" / module
+    code = changed.read_text("utf-8")
     assert code.count(line) == 1
-    decode.write_text(code.replace(line, kill + line), "utf-8")
+    changed.write_text(code.replace(line, before + line), "utf-8")
     made = archive.read(fd1)
     files = {name: folder / "inside" / name for name in made.files if name.startswith(("detserve/", "engine/", "pict"))}
     path = folder / "fd1.mar"

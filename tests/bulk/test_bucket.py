@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 
+from detserve.bulk import stores
 from detserve.bulk.sources import expand
 from tests.bulk.conftest import Bulk
 
@@ -104,6 +105,11 @@ def test_pictures_of_a_bucket_have_their_rows_once(bucket: str, bulk: Bulk) -> N
     assert {row["mtime"].timestamp() for row in rows} == {SECONDS}
     assert bulk(f"{bucket}/**/*.jpg", "--sample", "1") == 0
     assert [row["path"] for row in bulk.rows()][4:] == [f"{bucket}/dogs/a b%20.jpg"]
+
+
+def test_gs_is_opened_by_pyarrow() -> None:
+    system, inside = stores._of_bucket("gs://pets/cats/a b.jpg")
+    assert (system.type_name, inside) == ("gcs", "pets/cats/a b.jpg")
 
 
 def test_single_objects_are_known(bucket: str) -> None:

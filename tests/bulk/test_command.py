@@ -16,11 +16,12 @@ import yaml
 
 from detserve.archives.checksums import sha256_of
 from detserve.archives.recipe import Recipe
+from detserve.bulk.command import main
 from detserve.engines.base import Device
 from detserve.options import Options
 from detserve.worker.loading import load_pipeline
 from detserve.worker.response import content
-from tests.bulk.conftest import DEADLY, Bulk
+from tests.bulk.conftest import DEADLY, ROOT, Bulk, with_code
 from tests.pictures.encoded import png
 
 Album = Callable[[int], Path]
@@ -142,7 +143,8 @@ def test_it_ends_within_seconds_and_goes_on_where_it_ended(
     bulk: Bulk, album: Album, end: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
     top = album(4000)
-    process = bulk.start(top, "--shard", "100", start_new_session=True)
+    failed = bulk.out.parent / "failed.jsonl"
+    process = bulk.start(top, "--shard", "100", "--errors-to", failed, start_new_session=True)
     while len(list(bulk.out.glob("part-*"))) < 3:
         time.sleep(0.05)
     time.sleep(0.2)  # into the next shards: the processes have come to the end of theirs at about the same time
@@ -155,6 +157,7 @@ def test_it_ends_within_seconds_and_goes_on_where_it_ended(
     assert out.startswith(f"{len(before):,} pictures, "), out
     assert 100 < len(before) < 4000 and len(before) % 100, "what was begun is written as well"
     assert bulk.left_over() == []
+    assert len(failed.read_text().splitlines()) == sum(row["status"] == "error" for row in before) > 0
     assert bulk(top, "--limit", len(before) + 20) == 0
     assert len({row["path"] for row in bulk.rows()}) == len(bulk.rows()) >= len(before)
     assert " were done before" in capsys.readouterr().out
@@ -191,6 +194,7 @@ def test_a_full_disk_is_one_line_and_can_be_gone_on_from(
         (("nowhere",), "no file or folder nowhere"),
         (("nothing/*.jpg",), "no picture at nothing/*.jpg"),
         (("s4://bucket/",), "cannot open s4://bucket"),
+        ((ROOT, "--errors-to", "nowhere/failed.jsonl"), "--errors-to nowhere/failed.jsonl: its folder is not there"),
     ],
 )
 def test_what_is_not_there_is_said(
@@ -200,12 +204,42 @@ def test_what_is_not_there_is_said(
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_an_archive_that_cannot_be_loaded_and_one_that_is_not_told_from_a_model(
+    album: Album, fd1: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = with_code(fd1, tmp_path, "worker/loading.py", "def load_pipeline", "raise ValueError('of another age')\n")
+    assert Bulk(broken, tmp_path / "rows")(album(1)) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "bulk: fd1 cannot be loaded: of another age"
+    with pytest.raises(SystemExit):
+        Bulk(fd1, tmp_path / "rows")("x.jpg", "--model", "td1")
+    assert "--archive: not allowed with argument --model" in capsys.readouterr().err
+
+
+def test_a_source_with_a_fault_ends_at_the_end_with_all_others_done(
+    bulk: Bulk, faces: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "list.csv").write_text(f"path,size,mtime\n{faces[0]},3,1700000000123456789\n")
+    assert bulk(tmp_path / "list.csv", faces[0], faces[3]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith("2 pictures, ")
+    fault = (
+        f"row 1 of the manifest {tmp_path}/list.csv: mtime 1700000000123456789 is no date in microseconds since 1970"
+    )
+    assert printed.err.splitlines()[-1] == f"bulk: {fault}"
+    assert bulk(faces[0], faces[3], "--again", "bad_picture") == 0
+    assert capsys.readouterr().out.startswith("1 pictures, 0 faces; 1 were done before\n1 errors: bad_picture 1\n")
+    assert len(bulk.rows()) == 2
+
+
 def test_a_missing_archive_and_a_folder_that_cannot_be_written_are_said(
     album: Album, fd1: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     top = album(1)
     assert Bulk(tmp_path / "fd9.mar", tmp_path / "rows")(top) == 1
     assert f"bulk: no {tmp_path}/fd9.mar: " in capsys.readouterr().err
+    arguments = [str(top), "--archive", str(fd1), "--out", "s3://bucket/rows"]
+    assert main(arguments) == 1
+    assert "bulk: --out s3://bucket/rows: shards are moved into place" in capsys.readouterr().err
     (tmp_path / "file").touch()
     assert Bulk(fd1, tmp_path / "file")(top) == 1
     assert f"bulk: cannot write to {tmp_path}/file: File exists" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from detserve.bulk.ray_job import reason
 from detserve.serve.launch import free_ports
 from tests.bulk.conftest import DEADLY, Bulk
 
@@ -24,6 +25,17 @@ RAY = Path(sys.executable).with_name("ray")
 STORE = 100 << 20
 ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
 STARTED = "Ray runtime started"
+INTERRUPTED = "bulk: interrupted; the same command goes on from here\n"
+CUT = """
+import sys
+from detserve.bulk import command, report
+def show(self, done, failed, listing):
+    if done:
+        raise KeyboardInterrupt
+report.Progress.show = show
+sys.exit(command.main())
+"""
+"""bulk.py with an interrupt between two tallies, where Ray Data's iterators are left as they are."""
 
 pytestmark = [
     pytest.mark.slow,
@@ -110,8 +122,9 @@ def test_ray_on_this_machine_goes_on_after_a_deadly_picture_and_after_an_earlier
     assert [Path(row["path"]).name for row in rows if row["status"] == "error"] == ["30.jpg"]
 
 
+@pytest.mark.parametrize("end_by", [signal.SIGINT, signal.SIGTERM])
 def test_ray_on_this_machine_ends_within_seconds_and_another_run_goes_on(
-    bulk: Bulk, album: Callable[[int], Path], capsys: pytest.CaptureFixture[str]
+    bulk: Bulk, album: Callable[[int], Path], end_by: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
     top = album(4000)
     process = bulk.start(top, "--ray", "local", "--shard", "20", env=os.environ | ENVIRONMENT, start_new_session=True)
@@ -123,16 +136,17 @@ def test_ray_on_this_machine_ends_within_seconds_and_another_run_goes_on(
         of_ray = psutil.Process(process.pid).children(recursive=True)
         assert any("raylet" in each.name() for each in of_ray), of_ray
         start = time.monotonic()
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        # A terminal interrupts the whole group; what stops a job, its command alone.
+        (os.killpg if end_by == signal.SIGINT else os.kill)(process.pid, end_by)
         _, err = process.communicate(timeout=60)
         seconds = time.monotonic() - start
     finally:
         process.kill()
         process.communicate()
     with capsys.disabled():
-        print(f"ended {seconds:.1f} s after Ctrl-C")
+        print(f"ended {seconds:.1f} s after {end_by.name}")
     assert seconds < 15
-    assert process.returncode == 1 and err.endswith("bulk: interrupted; the same command goes on from here\n"), err
+    assert process.returncode == 1 and err.endswith(INTERRUPTED) and "Traceback" not in err, err
     assert not psutil.wait_procs(of_ray, 10)[1], "Ray ends with it"
     before = bulk.rows()
     assert 80 <= len(before) < 4000 and bulk.left_over() == []
@@ -140,6 +154,22 @@ def test_ray_on_this_machine_ends_within_seconds_and_another_run_goes_on(
     assert " were done before" in capsys.readouterr().out
     rows = bulk.rows()
     assert len({row["path"] for row in rows}) == len(rows) >= len(before) + 40
+
+
+def test_what_ray_data_is_at_has_ended_before_the_last_line(bulk: Bulk, album: Callable[[int], Path]) -> None:
+    command = [sys.executable, "-c", CUT, *bulk.arguments(album(400), "--ray", "local", "--shard", "20")]
+    ended = subprocess.run(command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1 and ended.stderr.endswith(INTERRUPTED), ended.stderr
+    for trouble in ("Traceback", "Started a local Ray instance", "Exception ignored"):
+        assert trouble not in ended.stderr, ended.stderr
+
+
+def test_what_an_actor_raised_is_said_and_not_the_call() -> None:
+    from ray.exceptions import RayTaskError
+
+    raised = RayTaskError("f", "traceback", ValueError("no such thing\nsecond line"), pid=1, ip="127.0.0.1")
+    assert reason(raised.as_instanceof_cause()) == "ValueError: no such thing"
+    assert reason(ConnectionError("gone\nmore")) == "gone"
 
 
 def test_no_cluster_is_one_line(bulk: Bulk, album: Callable[[int], Path]) -> None:

@@ -7,6 +7,7 @@ import pickle
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from pyarrow import parquet
 from detserve.bulk import rows, shards, todo
 from detserve.bulk.job import FORMATS, Entry, Job
 from detserve.bulk.journal import Journal, State
+from detserve.bulk.work import Unwritable, Work
 from detserve.errors import SetupError
 
 SHA = "a" * 64
@@ -82,6 +84,33 @@ def test_what_is_left_of_an_old_run_can_write_nothing_any_more(tmp_path: Path) -
     assert [path.name[:5] for path in tmp_path.iterdir()] == ["part-"]
 
 
+def test_a_run_that_lives_does_not_write_into_a_folder_that_is_being_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = job(tmp_path)
+    (old.scratch / "todo").touch()
+    taken: list[Path] = []
+
+    def take(folder: Path, **_: object) -> None:
+        assert not old.scratch.exists() and (folder / "todo").exists()
+        taken.append(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards.shutil, "rmtree", take)
+        job(tmp_path)
+    assert len(taken) == 1
+    shards.begin(tmp_path)
+    assert not taken[0].exists(), "what a killed run has left of it goes as well"
+
+
+def test_rows_that_fit_no_shard_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    of = SimpleNamespace(job=job(tmp_path))
+    entry = Entry("/a.jpg", 1, 2)
+    with pytest.raises(Unwritable, match=r"^no shard can be made of the rows of /a\.jpg to /a\.jpg: .*nonsense"):
+        Work._write(of, [a_row(entry, of.job) | {"width": "nonsense"}], [entry])  # type: ignore[arg-type]
+    assert "Traceback" in capsys.readouterr().err
+
+
 def test_a_shard_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     given_job = job(tmp_path)
     entry = Entry("/a.jpg", 1, 2)
@@ -113,16 +142,34 @@ def test_a_journal_outlives_a_torn_end() -> None:
         assert journal.state == State() and journal.read() == []
 
 
-def test_batches_are_read_by_their_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(todo, "BATCHES", 3)
+def test_batches_are_read_by_their_places(tmp_path: Path) -> None:
     batches = [[Entry(f"/{number}/{i}.jpg", i, None, "x") for i in range(number + 1)] for number in range(7)]
     batches[6] = [Entry("/\udcff.jpg", None, 5)]
-    assert todo.write(iter(batches), tmp_path) == 7
-    assert [todo.read(tmp_path, number) for number in (6, 0, 3, 5, 1, 2, 4)] == [
-        batches[i] for i in (6, 0, 3, 5, 1, 2, 4)
-    ]
-    assert len(list(tmp_path.iterdir())) == 3
-    assert todo.write(iter([]), tmp_path) == 0
+    written = todo.write(iter(batches), tmp_path)
+    first = next(written)
+    assert todo.read(tmp_path, first) == batches[0], "before the others are known"
+    places = [first, *written]
+    assert [todo.read(tmp_path, places[number]) for number in (6, 0, 3)] == [batches[number] for number in (6, 0, 3)]
+    with pytest.raises(SetupError, match=f"another run has taken over {tmp_path}"):
+        todo.read(tmp_path / "gone", places[0])
+    with pytest.raises(SetupError, match=f"cannot write to {tmp_path}: No such file"):
+        list(todo.write([], tmp_path / "gone"))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_failed_can_be_done_again(form: str, tmp_path: Path) -> None:
+    given_job = job(tmp_path, form)
+    entries = [Entry(f"/{number}.jpg", 1, 2) for number in range(4)]
+    kinds = ("unreadable", "bad_picture", "unreadable")
+    failed = [rows.row(entry, given_job, (kind, "no")) for entry, kind in zip(entries[1:], kinds, strict=True)]
+    shards.write([a_row(entries[0], given_job), *failed[:2]], entries[:3], given_job)
+    shards.write(failed[2:], entries[3:], given_job)
+    before = {entry.key for entry in entries}
+    shards.forget(tmp_path, "b" * 64, ["unreadable"], given_job.scratch)
+    assert set(shards.done(tmp_path, SHA)) == before, "of this archive only"
+    shards.forget(tmp_path, SHA, ["unreadable", "process_died"], given_job.scratch)
+    assert set(shards.done(tmp_path, SHA)) == {entries[0].key, entries[2].key}
+    assert len(list(tmp_path.glob("part-*"))) == 1 and list(given_job.scratch.iterdir()) == []
 
 
 def test_the_name_of_a_shard_is_of_its_pictures_and_its_archive(tmp_path: Path) -> None:

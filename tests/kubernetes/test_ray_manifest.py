@@ -61,4 +61,4 @@ def test_its_command_is_one_that_bulk_takes_and_writes_where_it_may(job: dict[st
     for group in groups(job):
         (container,) = group["template"]["spec"]["containers"]
         mounts = {mount["mountPath"]: mount.get("readOnly", False) for mount in container["volumeMounts"]}
-        assert mounts == {options.pictures[0]: True, str(options.out.parent): False}, "all nodes see both"
+        assert mounts == {options.pictures[0]: True, str(Path(options.out).parent): False}, "all nodes see both"
