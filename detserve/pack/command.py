@@ -99,7 +99,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def request(options: argparse.Namespace) -> PackRequest:
-    """What to pack: the command line over config/NAME.yaml over the defaults."""
+    """What to pack: the command line over config/NAME.yaml over the defaults. Raises BadSpec for what does not hold."""
     from detserve.pack.packer import ModelChoice, PackRequest
 
     config = ModelConfig.load(CONFIG_DIR, options.name).pack
@@ -110,7 +110,10 @@ def request(options: argparse.Namespace) -> PackRequest:
         raise BadSpec(f"--model is needed: there is no config/{options.name}.yaml that names one; see --list")
     objects = objects_settings(chosen)
     if not isinstance(chosen.get("size", ()), tuple):
-        chosen["size"] = size(str(chosen["size"]))
+        try:
+            chosen["size"] = size(str(chosen["size"]))
+        except ValueError as error:
+            raise BadSpec(f"size must be N or WxH in pixels, not {chosen['size']!r}") from error
     settings = {key: chosen[key] for key in SPEC_SETTINGS if key in chosen}
     if chosen.get("square"):
         settings["rectangular"] = False
