@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detserve.core.detections import Pixels
-from detserve.engines import runtimes
 from detserve.engines.base import Device, Engine, EnginePlan
 from detserve.engines.calibration import Calibration
+from detserve.engines.sources import runtimes
 from detserve.engines.sources.base import Source
 from detserve.errors import BackendMissing
 
