@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detserve.client.protocol import ADDRESSES
 from detserve.core.machine import cores
 from detserve.errors import SetupError
 from detserve.places import MODEL_STORE, RESULTS, installing, typed
@@ -30,12 +31,6 @@ if TYPE_CHECKING:
 MODES = {"1": "torch", "2": "engine", "3": "server"}
 EXTRAS = {"torch": "pack", "engine": "serve", "server": "bench"}
 """Where the packages of a mode stand."""
-URLS = {
-    "http": "http://127.0.0.1:8080",
-    "grpc": "127.0.0.1:7070",
-    "triton": "http://127.0.0.1:8000",
-    "triton-grpc": "127.0.0.1:8001",
-}
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "qpstest.py") -> int:
@@ -91,7 +86,7 @@ def target(options: argparse.Namespace) -> Iterator[tuple[Target, str]]:
     from detserve.client import protocol
 
     if options.mode == "server":
-        url = options.url or URLS[options.protocol]
+        url = options.url or ADDRESSES[options.protocol]
         if options.protocol.endswith("grpc"):
             v2 = options.protocol == "triton-grpc"
             yield GrpcTarget(url, options.model, options.token, options.timeout, v2), f"{options.model} at {url}, gRPC"
@@ -226,8 +221,8 @@ def parse(arguments: Sequence[str] | None, prog: str = "qpstest.py") -> argparse
 
     server = parser.add_argument_group("server")
     add = server.add_argument
-    add("--protocol", choices=URLS, default="http", help="%(default)s, grpc, triton or triton-grpc")
-    add("--url", help="where it listens ({http}; gRPC: {grpc}; Triton: {triton})".format(**URLS))
+    add("--protocol", choices=ADDRESSES, default="http", help="%(default)s, grpc, triton or triton-grpc")
+    add("--url", help="where it listens ({http}; gRPC: {grpc}; Triton: {triton})".format(**ADDRESSES))
     add("--token", metavar="KEY", help="of a server that asks for one")
     add("--timeout", type=float, default=30.0, metavar="S", help="seconds for an answer (%(default)s)")
 

@@ -27,7 +27,7 @@ from detserve.client.answer import Answer, Failure
 from detserve.client.documents import FORMATS, PLACED
 from detserve.client.faces import BLUR_CONF, MARGIN, SHAPES, STYLES, FaceError
 from detserve.client.faces.wanted import Wanted
-from detserve.client.protocol import PREDICTIONS, Question, Send
+from detserve.client.protocol import ADDRESSES, PREDICTIONS, Question, Send
 from detserve.client.shots import shots_of
 from detserve.client.transport import Asker, over_grpc
 from detserve.client.video.files import videos_among
@@ -38,12 +38,6 @@ from detserve.pictures.depth import WithDepth
 from detserve.pictures.files import SUFFIXES, find
 from detserve.places import installing
 
-ADDRESSES = {
-    "http": "http://127.0.0.1:8080",
-    "grpc": "127.0.0.1:7070",
-    "triton": "http://127.0.0.1:8000",
-    "triton-grpc": "127.0.0.1:8001",
-}
 GRPC = ("grpc", "triton-grpc")
 FIELDS = [option for option in OPTIONS if option.name != "maps"]
 """The options of a request that are sent as they are given; --maps also says what becomes of the answer."""
