@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,7 +11,7 @@ from detserve.core.geometry import iou
 from detserve.core.masks import Masks
 from detserve.engines.parts import PartedEngines, PartedSource
 from detserve.models.parts import PartedSpec, Wish
-from detserve.pack.matching import reject
+from detserve.pack.matching import Figures, reject
 from detserve.pictures.decode import decode
 
 SURE = (0.3, 0.05, 0.0)
@@ -46,7 +44,7 @@ measured on trained weights, of which there are none here; made-up ones, whose m
 
 
 @dataclass(frozen=True)
-class ObjectParity:
+class ObjectParity(Figures):
     """Engines against the networks in eager fp32, on a real picture and its mirror image.
 
     objects: how many the networks find; unmatched: of either side that the other lacks. Of pairs of the same object and
@@ -59,12 +57,6 @@ class ObjectParity:
     box: float
     conf: float
     mask: float
-
-    def to_dict(self) -> Mapping[str, Any]:
-        """The figures as they are stored in an archive, rounded so that they read well."""
-        return {
-            key: float(f"{value:.3g}") if isinstance(value, float) else value for key, value in asdict(self).items()
-        }
 
     def check(self, bounds: Bounds) -> None:
         """Raise EngineRejected when a figure is out of bounds, naming it."""

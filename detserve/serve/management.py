@@ -16,6 +16,7 @@ import requests
 
 from detserve.errors import ServerFailed
 from detserve.places import typed
+from detserve.serve.config import LOGS
 from detserve.serve.model_config import Registration
 
 _MOST_WORKERS = 10_000
@@ -223,7 +224,7 @@ class Management:
 
     @property
     def _logs(self) -> Path:
-        return self.run_dir / "logs"
+        return self.run_dir / LOGS
 
     def _cause(self, name: str, version: str) -> str | None:
         """Why a worker died while loading; None when none died, or it is not known yet.
