@@ -90,8 +90,9 @@ class ModelConfig:
 
 
 def _check(key: str, value: Any, kinds: tuple[type, ...]) -> None:
-    """Raise BadSpec for a value of another type; a truth value is no number."""
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+    """Raise BadSpec for a value of another type; a truth value is no number, and a list is one of texts."""
+    texts = all(isinstance(each, str) for each in value) if isinstance(value, list) else True
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds) or not texts:
         raise BadSpec(f"{key} must be {_TOLD[kinds]}, not {value!r}")
 
 

@@ -54,6 +54,7 @@ def test_both_sections_may_be_left_out(tmp_path: Path) -> None:
         ("pack: {max_batch: x}", "max_batch must be a whole number, not 'x'"),
         ("pack: {max_batch: true}", "max_batch must be a whole number, not True"),
         ("pack: {weights: 3}", "weights must be text or a list of texts, not 3"),
+        ("pack: {calibration: [photos, 3]}", "calibration must be text or a list of texts, not"),
         ("pack: {model: 3}", "model must be text, not 3"),
         ("- serve", "expected the keys"),
         ("serve: [", "m.yaml"),
