@@ -148,14 +148,14 @@ def _default_precision(spec: ModelSpec, adapter: type[Engine]) -> str:
 def _check_models(request: PackRequest) -> None:
     """Raise BadSpec for models that do not go together, and for options that every request would be refused for."""
     detect = models.find(request.detect.model)
-    try:
-        Options.parse({}, detect, request.options)
-    except InvalidOption as error:
-        raise BadSpec(f"{request.name}: {error}") from error
     if isinstance(detect, ReaderSpec):
         raise BadSpec(
             f"{detect.name} reads what a detector found: name it as --reader beside a --model that detects text"
         )
+    try:
+        Options.parse({}, detect.override(**request.detect.settings), request.options)
+    except InvalidOption as error:
+        raise BadSpec(f"{request.name}: {error}") from error
     if request.read is None:
         return
     reader = models.find(request.read.model)

@@ -106,6 +106,7 @@ def test_the_list_names_every_model_with_licence_and_accuracy(capsys: pytest.Cap
         (["td1", "--model", "craft-refined", "--weights", "one.pth"], "takes 2 weight file(s)"),
         (["fd1", "--set", "fill"], "--set wants KEY=VALUE"),
         (["fd1", "--set", "filling=3"], "did you mean 'fill'"),
+        (["fd1", "--set", "max_detections=20000"], "max_detections must lie between 1 and 10000"),
         (["--show", "absent.mar"], "absent.mar"),
     ],
 )
