@@ -49,10 +49,16 @@ def main(arguments: Sequence[str] | None = None, prog: str = "qpstest.py") -> in
 
 
 def run(options: argparse.Namespace, prog: str) -> int:
-    """Measure, print, write the files → exit status."""
+    """Measure, print, write the files → exit status.
+
+    Raises SetupError where the first picture is not answered, and where a file cannot be written.
+    """
     from detserve.bench import plot, report, samples
     from detserve.bench.runner import Runner
 
+    for path in filter(None, (options.csv, options.json, options.plot)):
+        if not path.parent.is_dir():  # told now, not after minutes
+            raise SetupError(f"cannot write {path}: there is no folder {path.parent}")
     sent = samples.load(options.pictures)
     measured: list[Summary] = []
     status = 0
@@ -171,9 +177,12 @@ def measure_all(measure: Callable[[Load], Summary], options: argparse.Namespace)
 
 
 def write(path: Path | None, text: str) -> None:
-    """Write a file that was asked for."""
+    """Write a file that was asked for. Raises SetupError when it cannot be written."""
     if path:
-        path.write_text(text, "utf-8")
+        try:
+            path.write_text(text, "utf-8")
+        except OSError as error:
+            raise SetupError(f"cannot write {path}: {error.strerror}") from error
         print(f"wrote {path}")
 
 
