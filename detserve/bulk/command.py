@@ -54,7 +54,11 @@ def main(arguments: Sequence[str] | None = None, prog: str = "bulk.py") -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """List the pictures, do those that are not done, report → exit status."""
+    """List the pictures, do those that are not done, report → exit status.
+
+    Raises SetupError where there is no archive or no picture, or where rows cannot be written, and ImportError that
+    names a package which is missing.
+    """
     import pyarrow  # noqa: F401  missed now, not after minutes
 
     from detserve.archives import archive, checksums
@@ -114,7 +118,7 @@ def work(job: Job, packed: Archive, listing: Listing, options: argparse.Namespac
 
 
 def write_errors(job: Job, path: Path) -> None:
-    """Write a line of JSON for each picture that failed, in this run or one before."""
+    """Write a line of JSON for each picture that failed, in this run or before. Raises SetupError when it cannot."""
     from detserve.bulk import shards
 
     part = path.with_name(f".{path.name}.part")

@@ -82,7 +82,10 @@ def run(options: argparse.Namespace, prog: str) -> int:
 
 
 def send_videos(files: Sequence[Path], options: argparse.Namespace, prog: str) -> int:
-    """Send the frames of all videos, one video after the other → exit status."""
+    """Send the frames of all videos, one video after the other → exit status.
+
+    Raises SetupError where nothing is to be made of them, or --out cannot be written to.
+    """
     if not (options.blur or options.json):
         raise SetupError(f"{files[0]} is a video: --blur or --json, with --out DIR, says what is made of it")
     from detserve.client.video.run import Videos
@@ -95,7 +98,10 @@ def send_videos(files: Sequence[Path], options: argparse.Namespace, prog: str) -
 
 
 def send_pictures(sources: Sequence[str], options: argparse.Namespace, prog: str) -> int:
-    """Send all pictures, report each in their order → exit status."""
+    """Send all pictures, report each in their order → exit status.
+
+    Raises SetupError for a source without a picture, and where --out or --coco cannot be written.
+    """
     from tqdm import tqdm
 
     found = shots_of(sources, options.depth)

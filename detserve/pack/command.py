@@ -145,7 +145,10 @@ def request(options: argparse.Namespace) -> PackRequest:
 
 
 def objects_settings(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """What a node configuration and a file of categories change of the model's spec."""
+    """What a node configuration and a file of categories change of the model's spec.
+
+    Raises BadSpec for categories of a model that has none, and for a file that holds none.
+    """
     settings = dict(chosen.get("settings", {}))
     if "categories" not in chosen:
         return settings
