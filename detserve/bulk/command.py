@@ -54,11 +54,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "bulk.py") -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """List the pictures, do those that are not done, report → exit status.
-
-    Raises SetupError where there is no archive or no picture, or where rows cannot be written, and ImportError that
-    names a package which is missing.
-    """
+    """List the pictures, do those that are not done, report → exit status."""
     import pyarrow  # noqa: F401  missed now, not after minutes
 
     from detserve.archives import archive, checksums
