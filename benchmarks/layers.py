@@ -19,8 +19,8 @@ import numpy as np
 from detserve.archives.recipe import ENGINE_FOLDER
 from detserve.bench.engine import packed
 from detserve.bench.report import align
-from detserve.engines import runtimes
 from detserve.engines.openvino import FILE
+from detserve.engines.sources import runtimes
 from detserve.errors import SetupError
 
 CALLS = 50

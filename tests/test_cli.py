@@ -41,6 +41,11 @@ def bare(*arguments: str | Path, folder: Path = ROOT) -> subprocess.CompletedPro
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+def test_the_page_has_every_command() -> None:
+    page = (ROOT / "docs" / "operating.md").read_text("utf-8")
+    assert sorted(re.findall(r"^\| `detserve (\w+)", page, re.MULTILINE)) == sorted(COMMANDS)
+
+
 @pytest.fixture
 def packed(tmp_path: Path) -> Path:
     """A small archive of detserve's, without an engine."""

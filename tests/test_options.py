@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -6,6 +7,7 @@ from hypothesis import strategies as st
 
 from detserve import models
 from detserve.client import command as client_command
+from detserve.client.api import Masking, Reading, Thresholds
 from detserve.errors import InvalidOption
 from detserve.options import OPTIONS, Option, Options
 from detserve.pack import command as pack_command
@@ -70,6 +72,17 @@ def test_each_option_is_known_by_all_its_names(option: Option) -> None:
     assert (option.key in PACK_KEYS) is option.packed
     if option.packed:
         assert getattr(pack_command.parse(["fd1", option.flag, str(value)]), option.key) == value
+
+
+def test_the_clients_types_have_every_option_and_its_choices() -> None:
+    """All but `maps`, which a program asks for by `ask`: the typed calls have no place for them."""
+    typed = {key: kind for each in (Reading, Masking) for key, kind in get_type_hints(each).items()}
+    of_choices = {key: get_args(kind) for key, kind in typed.items() if get_args(kind)}
+    declared = [each for each in OPTIONS if each.name != "maps"]
+    assert of_choices == {each.key: each.choices for each in declared if each.choices}
+    numbers = {each.key: int if each.whole else float for each in declared if not each.choices}
+    assert get_type_hints(Thresholds) == numbers
+    assert typed.keys() == numbers.keys() | of_choices.keys()
 
 
 def test_an_archive_may_have_defaults_of_its_own() -> None:

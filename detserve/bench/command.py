@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detserve.client.protocol import ADDRESSES
 from detserve.core.machine import cores
 from detserve.errors import SetupError
 from detserve.places import MODEL_STORE, RESULTS, installing, typed
@@ -30,12 +31,6 @@ if TYPE_CHECKING:
 MODES = {"1": "torch", "2": "engine", "3": "server"}
 EXTRAS = {"torch": "pack", "engine": "serve", "server": "bench"}
 """Where the packages of a mode stand."""
-URLS = {
-    "http": "http://127.0.0.1:8080",
-    "grpc": "127.0.0.1:7070",
-    "triton": "http://127.0.0.1:8000",
-    "triton-grpc": "127.0.0.1:8001",
-}
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "qpstest.py") -> int:
@@ -54,10 +49,16 @@ def main(arguments: Sequence[str] | None = None, prog: str = "qpstest.py") -> in
 
 
 def run(options: argparse.Namespace, prog: str) -> int:
-    """Measure, print, write the files → exit status."""
+    """Measure, print, write the files → exit status.
+
+    Raises SetupError where the first picture is not answered, and where a file cannot be written.
+    """
     from detserve.bench import plot, report, samples
     from detserve.bench.runner import Runner
 
+    for path in filter(None, (options.csv, options.json, options.plot)):
+        if not path.parent.is_dir():  # told now, not after minutes
+            raise SetupError(f"cannot write {path}: there is no folder {path.parent}")
     sent = samples.load(options.pictures)
     measured: list[Summary] = []
     status = 0
@@ -91,7 +92,7 @@ def target(options: argparse.Namespace) -> Iterator[tuple[Target, str]]:
     from detserve.client import protocol
 
     if options.mode == "server":
-        url = options.url or URLS[options.protocol]
+        url = options.url or ADDRESSES[options.protocol]
         if options.protocol.endswith("grpc"):
             v2 = options.protocol == "triton-grpc"
             yield GrpcTarget(url, options.model, options.token, options.timeout, v2), f"{options.model} at {url}, gRPC"
@@ -176,9 +177,12 @@ def measure_all(measure: Callable[[Load], Summary], options: argparse.Namespace)
 
 
 def write(path: Path | None, text: str) -> None:
-    """Write a file that was asked for."""
+    """Write a file that was asked for. Raises SetupError when it cannot be written."""
     if path:
-        path.write_text(text, "utf-8")
+        try:
+            path.write_text(text, "utf-8")
+        except OSError as error:
+            raise SetupError(f"cannot write {path}: {error.strerror}") from error
         print(f"wrote {path}")
 
 
@@ -226,8 +230,8 @@ def parse(arguments: Sequence[str] | None, prog: str = "qpstest.py") -> argparse
 
     server = parser.add_argument_group("server")
     add = server.add_argument
-    add("--protocol", choices=URLS, default="http", help="%(default)s, grpc, triton or triton-grpc")
-    add("--url", help="where it listens ({http}; gRPC: {grpc}; Triton: {triton})".format(**URLS))
+    add("--protocol", choices=ADDRESSES, default="http", help="%(default)s, grpc, triton or triton-grpc")
+    add("--url", help="where it listens ({http}; gRPC: {grpc}; Triton: {triton})".format(**ADDRESSES))
     add("--token", metavar="KEY", help="of a server that asks for one")
     add("--timeout", type=float, default=30.0, metavar="S", help="seconds for an answer (%(default)s)")
 

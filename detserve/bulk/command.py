@@ -131,7 +131,7 @@ def work(hands: Local | OnRay, shard: int, listing: Listing, progress: Progress,
 
 
 def write_errors(job: Job, path: Path) -> None:
-    """Write a line of JSON for each picture that failed, in this run or one before."""
+    """Write a line of JSON for each picture that failed, in this run or before. Raises SetupError when it cannot."""
     from detserve.bulk import shards
 
     part = path.with_name(f".{path.name}.part")

@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from detserve.archives.recipe import Recipe
 from detserve.bulk import rows, shards, stores
 from detserve.bulk.job import Batch, Entry, Job, Tally
 from detserve.bulk.journal import Journal
 from detserve.engines.base import Device
-from detserve.errors import InternalError, RequestError
+from detserve.errors import RequestError
 from detserve.options import Options
+from detserve.worker import apart
 from detserve.worker.loading import load_pipeline
 from detserve.worker.pipeline import Result
 from detserve.worker.response import objects
@@ -114,26 +115,13 @@ class Work:
     def _look(self, group: Sequence[_Read]) -> list[rows.Row]:
         """The rows of some pictures that go through the pipeline together."""
         items = [(read.data, self.options) for read in group if isinstance(read.data, bytes)]
-        results = iter(self._run(items))
+        results = iter(apart.run(self.pipeline, items, _told) if items else ())
         return [
             self._row(read, next(results))
             if isinstance(read.data, bytes)
             else rows.row(read.entry, self.job, (UNREADABLE, read.data), ms={"read": read.ms})
             for read in group
         ]
-
-    def _run(self, items: Sequence[Any]) -> list[Result]:
-        """The pipeline's results. If a group fails, each picture runs alone, so that only the faulty one fails."""
-        try:
-            return self.pipeline(items) if items else []
-        except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            if "CUDA" in text and "out of memory" not in text:
-                raise  # its context stays broken: the process ends
-            if len(items) > 1:
-                return [result for item in items for result in self._run([item])]
-            traceback.print_exc()
-            return [Result(InternalError(text.splitlines()[0]))]
 
     def _row(self, read: _Read, result: Result) -> rows.Row:
         times = result.timings
@@ -142,6 +130,10 @@ class Work:
             return rows.row(read.entry, self.job, (result.outcome.type, str(result.outcome)), result.size, ms)
         assert result.size is not None
         return rows.row(read.entry, self.job, objects(result.outcome, result.size), result.size, ms)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _read(entry: Entry) -> _Read:

@@ -111,6 +111,15 @@ def parse(reply: Reply) -> Answer:
     raise failure(str(status), f"not an answer of detserve: {shown!r}" if body else "an empty answer", retry_after=wait)
 
 
+def quad_of(found: Mapping[str, Any]) -> list[float]:
+    """The corners of what was found, x, y of each in ratios, clockwise from its top left: of its quad, or its box."""
+    if quad := found.get("quad_ratio"):
+        return list(quad)
+    cx, cy, w, h = found["xywh_ratio"]
+    left, top, right, bottom = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
+    return [left, top, right, top, right, bottom, left, bottom]
+
+
 def _answer(reply: Reply, found: list[dict[str, Any]], maps: Mapping[str, bytes]) -> Answer:
     head = reply.headers
     return Answer(found, maps, protocol.size(head), head.get("x-model", ""), protocol.timings(head))

@@ -27,7 +27,7 @@ from detserve.client.answer import Answer, Failure
 from detserve.client.documents import FORMATS, PLACED
 from detserve.client.faces import BLUR_CONF, MARGIN, SHAPES, STYLES, FaceError
 from detserve.client.faces.wanted import Wanted
-from detserve.client.protocol import PREDICTIONS, Question, Send
+from detserve.client.protocol import ADDRESSES, PREDICTIONS, Question, Send
 from detserve.client.shots import shots_of
 from detserve.client.transport import Asker, over_grpc
 from detserve.client.video.files import videos_among
@@ -38,12 +38,6 @@ from detserve.pictures.depth import WithDepth
 from detserve.pictures.files import SUFFIXES, find
 from detserve.places import installing
 
-ADDRESSES = {
-    "http": "http://127.0.0.1:8080",
-    "grpc": "127.0.0.1:7070",
-    "triton": "http://127.0.0.1:8000",
-    "triton-grpc": "127.0.0.1:8001",
-}
 GRPC = ("grpc", "triton-grpc")
 FIELDS = [option for option in OPTIONS if option.name != "maps"]
 """The options of a request that are sent as they are given; --maps also says what becomes of the answer."""
@@ -90,7 +84,10 @@ def run(options: argparse.Namespace, prog: str) -> int:
 
 
 def send_videos(files: Sequence[Path], options: argparse.Namespace, prog: str) -> int:
-    """Send the frames of all videos, one video after the other → exit status."""
+    """Send the frames of all videos, one video after the other → exit status.
+
+    Raises SetupError where nothing is to be made of them, or --out cannot be written to.
+    """
     if not (options.blur or options.json):
         raise SetupError(f"{files[0]} is a video: --blur or --json, with --out DIR, says what is made of it")
     for name in ("crops", "align", "draw", "maps", "coco"):
@@ -106,7 +103,10 @@ def send_videos(files: Sequence[Path], options: argparse.Namespace, prog: str) -
 
 
 def send_pictures(sources: Sequence[str], options: argparse.Namespace, prog: str) -> int:
-    """Send all pictures, report each in their order → exit status."""
+    """Send all pictures, report each in their order → exit status.
+
+    Raises SetupError for a source without a picture, and where --out or --coco cannot be written.
+    """
     from tqdm import tqdm
 
     found = shots_of(sources, options.depth)
@@ -225,7 +225,7 @@ def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.
         "pictures",
         nargs="+",
         metavar="PICTURE|FOLDER|GLOB",
-        help="what is sent; of a folder only what lies in it, or a recording's two folders",
+        help="what to send; of a folder the pictures directly in it, or the two folders of a recording",
     )
     add("--depth", type=Path, metavar="FILE", help="the depth map beside the one picture")
     add("--model", default="fd1", metavar="NAME", help="as the server has it registered (%(default)s)")
@@ -235,7 +235,7 @@ def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.
     add("--protocol", choices=ADDRESSES, default="http", help="%(default)s, grpc, triton or triton-grpc")
     add("--url", help="where it listens ({http}; gRPC: {grpc}; Triton: {triton})".format(**ADDRESSES))
     add("--at-once", type=int, default=IN_FLIGHT, metavar="N", help="pictures or pages sent at once (%(default)s)")
-    add("--token", metavar="KEY", help="of a server that asks for one")
+    add("--token", metavar="KEY", help="the key, if the server asks for one")
     seconds = "seconds for an answer, its wait in the server's queue included ({:g}; pages of documents {:g})"
     add("--timeout", type=float, metavar="S", help=seconds.format(*TIMEOUTS))
 
@@ -243,26 +243,26 @@ def parse(arguments: Sequence[str] | None, prog: str = "client.py") -> argparse.
     add = result.add_argument
     add("--out", type=Path, metavar="DIR", help="write NAME.json and NAME.drawn.jpg there; without, print JSON lines")
     add("--coco", type=Path, metavar="FILE", help="write all answers into one file of COCO's results")
-    add("--json", action="store_true", help="of the two only the JSON")
-    add("--draw", action="store_true", help="of the two only the picture, the answer drawn on it")
+    add("--json", action="store_true", help="with --out: write NAME.json, and no drawing")
+    add("--draw", action="store_true", help="with --out: write NAME.drawn.jpg, and no JSON")
     add("--maps", action="store_true", help="write the network's score maps over the picture too, NAME.map-MAP.jpg")
 
     faces = parser.add_argument_group("faces", "written as files; --blur and --json take videos too")
     add = faces.add_argument
     add("--crops", action="store_true", help="each face as a picture, NAME.face-1.png and so on, the best first")
-    add("--align", type=int, metavar="N", help="each face in one position on N pixels, as recognisers take it (112)")
+    add("--align", type=int, metavar="N", help="each face upright on NxN pixels, as recognisers want it (112)")
     hidden = f"each face made unrecognisable, NAME.blurred.jpg, .png or .mp4: {', '.join(STYLES)} (%(const)s)"
     add("--blur", nargs="?", type=style, const=STYLES[0], metavar="STYLE", help=hidden)
-    add("--shape", choices=SHAPES, default=SHAPES[0], help="of what --blur covers (%(default)s)")
-    grown = f"by which boxes grow for --crops and --blur, in ratios of themselves ({MARGIN})"
+    add("--shape", choices=SHAPES, default=SHAPES[0], help="the shape that --blur covers (%(default)s)")
+    grown = f"how much boxes grow for --crops and --blur, as a share of their size ({MARGIN})"
     add("--margin", type=float, metavar="R", help=grown)
-    add("--strip", action="store_true", help="--blur leaves out what a file says of itself: place, date, camera")
+    add("--strip", action="store_true", help="with --blur: leave out a file's place, date and camera")
 
     document = parser.add_argument_group("documents", "PDFs, TIFFs of several pages, and pictures as one page each")
     add = document.add_argument
     add("--format", type=formats, metavar="F", help=f"write each document as {', '.join(FORMATS)}; several with commas")
-    add("--dpi", type=float, default=200.0, help="at which PDF pages are rendered (%(default)g)")
-    add("--flatten", action="store_true", help="with --format pdf: pictures of a PDF's pages in place of the pages")
+    add("--dpi", type=float, default=200.0, help="resolution that PDF pages are rendered at (%(default)g)")
+    add("--flatten", action="store_true", help="with --format pdf: write the pages of a PDF as pictures")
 
     request = parser.add_argument_group("request")
     add = request.add_argument

@@ -28,6 +28,16 @@ class Draft:
             path.unlink(missing_ok=True)
 
 
+def write(target: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all. Raises OSError when it cannot be written."""
+    draft = Draft(target)
+    try:
+        draft.path.write_bytes(data)
+        draft.keep()
+    finally:
+        draft.discard()
+
+
 def _escaped(name: str) -> str:
     """A name that means itself in a glob."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)

@@ -6,6 +6,7 @@ that has more of the text's characters. Characters that none of them has are dra
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache, lru_cache
@@ -19,7 +20,8 @@ import PIL.ImageDraw
 import PIL.ImageFont
 from numpy.typing import NDArray
 
-from detserve.client import objects
+from detserve.client import draft, objects
+from detserve.client.answer import quad_of
 from detserve.core.detections import Pixels
 
 FONTS = (
@@ -55,7 +57,7 @@ def draw(rgb: Pixels, detections: Sequence[Mapping[str, Any]]) -> Pixels:
     width = max(1, round(shorter / 300))
     labels = []
     for found in detections:
-        shape = _points(found.get("quad_ratio") or _corners(found["xywh_ratio"]), canvas)
+        shape = _points(quad_of(found), canvas)
         colour = objects.colour_of(found["label_id"]) if "label_id" in found else GREEN
         cv2.polylines(canvas, [shape], True, colour, width, cv2.LINE_AA)
         if polygon := found.get("polygon_ratio"):
@@ -91,13 +93,9 @@ def heat(rgb: Pixels, grey: Pixels) -> Pixels:
 
 def save(rgb: Pixels, path: Path) -> None:
     """Write a JPEG. Raises OSError when that fails, as for a side of more than 65500 pixels."""
-    PIL.Image.fromarray(rgb).save(path, "JPEG", quality=QUALITY)
-
-
-def _corners(xywh: Sequence[float]) -> list[float]:
-    cx, cy, w, h = xywh
-    left, top, right, bottom = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
-    return [left, top, right, top, right, bottom, left, bottom]
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(rgb).save(buffer, "JPEG", quality=QUALITY)
+    draft.write(path, buffer.getvalue())
 
 
 def _points(ratios: Sequence[float], canvas: Pixels) -> Points:

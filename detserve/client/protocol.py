@@ -16,6 +16,13 @@ from detserve.options import OPTIONS
 if TYPE_CHECKING:
     from detserve.pictures.depth import WithDepth
 
+ADDRESSES = {
+    "http": "http://127.0.0.1:8080",
+    "grpc": "127.0.0.1:7070",
+    "triton": "http://127.0.0.1:8000",
+    "triton-grpc": "127.0.0.1:8001",
+}
+"""The protocols that are spoken, each with where its server listens unless told otherwise."""
 HEADERS = {option.name: option.header for option in OPTIONS}
 _KEYS = {option.key: option for option in OPTIONS}
 

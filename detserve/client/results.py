@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from detserve.client import draft
 from detserve.client.answer import Answer
 from detserve.client.faces.wanted import Wanted
 
@@ -33,13 +34,14 @@ class Folder:
     def write(self, name: str, data: bytes, answer: Answer) -> None:
         """Write NAME.json, NAME.drawn.jpg, for each map of the answer NAME.map-MAP.jpg, and what is made of faces.
 
-        data: the picture's bytes. Raises OSError when a file cannot be written, or the picture is too large for a
-        JPEG; RequestError when the picture cannot be decoded here; FaceError where faces cannot be aligned or covered.
+        data: the picture's bytes. Each file is there whole, or as it was. Raises OSError when one cannot be written, or
+        the picture is too large for a JPEG; RequestError when the picture cannot be decoded here; FaceError where faces
+        cannot be aligned or covered.
         """
         if self.json:
             # One detection on each line, easy to read, compare and search.
             rows = ",\n".join(json.dumps(each, ensure_ascii=False) for each in answer.detections)
-            (self.path / f"{name}.json").write_text(f"[\n{rows}\n]\n" if rows else "[]\n", "utf-8")
+            draft.write(self.path / f"{name}.json", (f"[\n{rows}\n]\n" if rows else "[]\n").encode())
         if self.wanted.anything:
             from detserve.client.faces.pictures import Faces
 

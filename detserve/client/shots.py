@@ -29,14 +29,14 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class Found:
+class Shots:
     """shots, and files of recordings that have no counterpart."""
 
     shots: list[Shot]
     unpaired: list[Path] = field(default_factory=list)
 
 
-def shots_of(sources: Sequence[str], depth: Path | None = None) -> Found:
+def shots_of(sources: Sequence[str], depth: Path | None = None) -> Shots:
     """The shots of files, folders, globs and recordings; depth: the map beside the one picture.
 
     Raises SetupError for a source without a picture, and for a depth map beside several.
@@ -55,14 +55,14 @@ def shots_of(sources: Sequence[str], depth: Path | None = None) -> Found:
         if len(shots) != 1 or shots[0].depth:
             raise SetupError(f"--depth is for one picture, not {len(shots)}: of many it lies in {DEPTH}/")
         shots = [Shot(shots[0].colour, depth)]
-    return Found(shots, unpaired)
+    return Shots(shots, unpaired)
 
 
-def _recording(root: Path) -> Found:
+def _recording(root: Path) -> Shots:
     """Pairs of a root with the two folders; a root without the second has pictures alone."""
     colours = find([str(root / COLOUR)])
     if not (root / DEPTH).is_dir():
-        return Found([Shot(path) for path in colours])
+        return Shots([Shot(path) for path in colours])
     maps = {
         path.stem: path
         for path in sorted((root / DEPTH).iterdir())
@@ -70,4 +70,4 @@ def _recording(root: Path) -> Found:
     }
     pairs = [Shot(path, maps.pop(path.stem)) for path in colours if path.stem in maps]
     paired = {shot.colour for shot in pairs}
-    return Found(pairs, [path for path in colours if path not in paired] + list(maps.values()))
+    return Shots(pairs, [path for path in colours if path not in paired] + list(maps.values()))

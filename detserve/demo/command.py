@@ -19,16 +19,16 @@ from detserve.demo.upstream import Upstream, answers
 from detserve.errors import BadSpec, ServerFailed, SetupError
 from detserve.places import MODEL_STORE, RUN_DIR
 from detserve.serve.config import LOOPBACK, Settings
+from detserve.serve.frontend import ENDING
 from detserve.serve.launch import launch
 
 TOKEN = "DETSERVE_TOKEN"
 """The variable of the environment that holds the server's token: a command line can be read by others."""
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "detserve demo") -> int:
     """Serve until SIGTERM or Ctrl-C → 0; 1 and one line on stderr when it cannot."""
-    for number in _ENDING:
+    for number in ENDING:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup stays in force
             signal.signal(number, _end)
     options = _parse(arguments, prog)
@@ -107,6 +107,6 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
-    for number in _ENDING:  # a second Ctrl-C must not interrupt the ending of a server that was started
+    for number in ENDING:  # a second Ctrl-C must not interrupt the ending of a server that was started
         signal.signal(number, signal.SIG_IGN)
     sys.exit(0)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detserve.core.detections import Pixels
-from detserve.engines import runtimes
 from detserve.engines.base import Device, Engine, EnginePlan
 from detserve.engines.calibration import Calibration
+from detserve.engines.sources import runtimes
 from detserve.engines.sources.base import Source
 from detserve.errors import BackendMissing
 
@@ -42,7 +42,10 @@ class Onnx(Engine):
         source.export(folder / FILE)
 
     def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
-        """Open a session on the worker's GPU if it has one and ONNX Runtime can use it, else on the CPU."""
+        """Open a session on the worker's GPU if it has one and ONNX Runtime was built for it, else on the CPU.
+
+        Raises BackendMissing where libraries of CUDA's are missing.
+        """
         onnxruntime = runtimes.onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = device.threads

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from detserve.core.detections import Pixels
 from detserve.core.machine import cores
-from detserve.engines import runtimes
 from detserve.engines.base import INT8, Device, Engine, EnginePlan
 from detserve.engines.calibration import Calibration
 from detserve.engines.openvino_rewrites import rewrite
+from detserve.engines.sources import runtimes
 from detserve.engines.sources.base import Source
 from detserve.errors import BackendMissing
 from detserve.models.spec import ModelSpec, ReaderSpec

@@ -33,19 +33,19 @@ def parse(arguments: Sequence[str] | None, prog: str = "repack.py") -> argparse.
     add("names", nargs="*", metavar="NAME", help="name of the archive and of the served model, fd1 for instance")
     add("--model", help="a model of --list, or your own as package.module:NAME")
     add("--weights", nargs="+", metavar="PATH|URL", help="weight file; default: the model's own, see --list")
-    add("--sha256", nargs="+", help="refuse weights, or with --verify an archive, of another sum")
+    add("--sha256", nargs="+", help="the sums that the weights, or with --verify the archive, must have")
     add("--reader", metavar="MODEL", help="for OCR: the model that reads what --model finds")
     add("--reader-weights", nargs="+", metavar="PATH|URL", help="its weight file")
     add("--categories", type=Path, metavar="FILE", help="for objects: names of the classes, a line each, or JSON")
-    add("--node-config", type=Path, metavar="FILE", help="for objects: node_config.json of a server of detectron2's")
-    add("--alphabet", metavar="FILE", help="its characters, one a line, where they do not stand in the weight file")
+    add("--node-config", type=Path, metavar="FILE", help="for objects: node_config.json of a detectron2 server")
+    add("--alphabet", metavar="FILE", help="the reader's characters, one a line, if its weight file has none")
     add("--backend", help="auto (default), tensorrt, openvino, onnx, torchscript or eager")
     add("--size", type=size, metavar="N|WxH", help="input of the network in pixels")
     add(
         "--square",
         action="store_const",
         const=True,
-        help="an input for faces is a square, whatever the picture's shape",
+        help="for faces: make the input square, whatever the picture's shape",
     )
     add("--precision", help="fp32, bf16, fp16, int8 or auto, as the backend has them")
     add("--calibration", nargs="+", metavar="DIR", help="for int8: real pictures of the kind that will be served")
@@ -55,18 +55,22 @@ def parse(arguments: Sequence[str] | None, prog: str = "repack.py") -> argparse.
     add("--set", action="append", metavar="KEY=VALUE", help="any other setting of the model, see --show")
     for option in PACKED_OPTIONS:
         add(option.flag, **option.argument("default of the requests: "))
-    add("--kserve", nargs="+", metavar=("DIR", "NAME"), help="lay archives of --out out for KServe (all of them)")
+    add("--kserve", nargs="+", metavar=("DIR", "NAME"), help="write archives of --out into DIR for KServe (all)")
     add(
         "--triton",
         type=Path,
         metavar="DIR",
-        help="put archives of --out, packed where need be, into a Triton repository",
+        help="write the archives NAME ... as a model repository for Triton; missing ones are packed first",
     )
-    add("--litserve", type=Path, metavar="DIR", help="make of one a folder with a server of LitServe's")
-    add("--exact-decode", action="store_true", help="decode every JPEG whole, also where the input is far smaller")
+    add("--litserve", type=Path, metavar="DIR", help="write NAME as a folder that LitServe serves")
+    add("--exact-decode", action="store_true", help="decode every JPEG at full size, even if the input is far smaller")
     add("--out", type=Path, default=MODEL_STORE, help="folder of the archives (model_store)")
     add(
-        "--register", nargs="?", const=MANAGEMENT, metavar="URL", help=f"then register it at that server ({MANAGEMENT})"
+        "--register",
+        nargs="?",
+        const=MANAGEMENT,
+        metavar="URL",
+        help=f"then register it with that server ({MANAGEMENT})",
     )
     add("--list", action="store_true", help="show the models, their weights, licences and accuracy")
     add("--show", type=Path, metavar="FILE.mar", help="show what an archive holds")
@@ -99,7 +103,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def request(options: argparse.Namespace) -> PackRequest:
-    """What to pack: the command line over config/NAME.yaml over the defaults."""
+    """What to pack: the command line over config/NAME.yaml over the defaults. Raises BadSpec for what does not hold."""
     from detserve.pack.packer import ModelChoice, PackRequest
 
     config = ModelConfig.load(CONFIG_DIR, options.name).pack
@@ -110,7 +114,10 @@ def request(options: argparse.Namespace) -> PackRequest:
         raise BadSpec(f"--model is needed: there is no config/{options.name}.yaml that names one; see --list")
     objects = objects_settings(chosen)
     if not isinstance(chosen.get("size", ()), tuple):
-        chosen["size"] = size(str(chosen["size"]))
+        try:
+            chosen["size"] = size(str(chosen["size"]))
+        except ValueError as error:
+            raise BadSpec(f"size must be N or WxH in pixels, not {chosen['size']!r}") from error
     settings = {key: chosen[key] for key in SPEC_SETTINGS if key in chosen}
     if chosen.get("square"):
         settings["rectangular"] = False
@@ -142,7 +149,10 @@ def request(options: argparse.Namespace) -> PackRequest:
 
 
 def objects_settings(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """What a node configuration and a file of categories change of the model's spec."""
+    """What a node configuration and a file of categories change of the model's spec.
+
+    Raises BadSpec for categories of a model that has none, and for a file that holds none.
+    """
     settings = dict(chosen.get("settings", {}))
     if "categories" not in chosen:
         return settings

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +15,17 @@ from detserve.models.spec import DetectorSpec, Outputs
 
 CONF = 0.3
 """Detections of at least this confidence are compared."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a gate measured."""
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """The figures as they are stored in an archive, rounded so that they read well."""
+        return {
+            key: float(f"{value:.3g}") if isinstance(value, float) else value for key, value in asdict(self).items()
+        }
 
 
 def detect(spec: DetectorSpec, outputs: Outputs, n: int, conf: float) -> list[Detections]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,12 +11,12 @@ from detserve.core.geometry import iou
 from detserve.core.masks import Masks
 from detserve.engines.parts import PartedEngines, PartedSource
 from detserve.models.parts import PartedSpec, Wish
-from detserve.pack.matching import reject
+from detserve.pack.matching import Figures, reject
 from detserve.pictures.decode import decode
 
 SURE = (0.3, 0.05, 0.0)
 """Least confidence of what is compared: the first at which the network finds enough of it."""
-ENOUGH, MOST = 5, 50
+ENOUGH, MOST_OBJECTS = 5, 50
 SLACK = 0.1
 """How much less sure the other side may be, relatively: what falls just below the threshold is found all the same."""
 SAME_IOU = 0.5
@@ -46,7 +44,7 @@ measured on trained weights, of which there are none here; made-up ones, whose m
 
 
 @dataclass(frozen=True)
-class ObjectParity:
+class ObjectParity(Figures):
     """Engines against the networks in eager fp32, on a real picture and its mirror image.
 
     objects: how many the networks find; unmatched: of either side that the other lacks. Of pairs of the same object and
@@ -59,12 +57,6 @@ class ObjectParity:
     box: float
     conf: float
     mask: float
-
-    def to_dict(self) -> Mapping[str, Any]:
-        """The figures as they are stored in an archive, rounded so that they read well."""
-        return {
-            key: float(f"{value:.3g}") if isinstance(value, float) else value for key, value in asdict(self).items()
-        }
 
     def check(self, bounds: Bounds) -> None:
         """Raise EngineRejected when a figure is out of bounds, naming it."""
@@ -87,18 +79,18 @@ def measure(source: PartedSource, engines: PartedEngines, picture: bytes, bounds
     rows, objects, unmatched = [np.zeros((0, 3))], 0, 0
     for canvas in canvases(spec, picture):
         for sure in SURE:
-            wanted = spec.detect(source.run, canvas, Wish(conf=sure, iou=spec.iou, most=MOST))
+            wanted = spec.detect(source.run, canvas, Wish(conf=sure, iou=spec.iou, most=MOST_OBJECTS))
             if len(wanted) >= ENOUGH:
                 break
-        loose = Wish(conf=sure * (1 - SLACK), iou=spec.iou, most=2 * MOST)
+        loose = Wish(conf=sure * (1 - SLACK), iou=spec.iou, most=2 * MOST_OBJECTS)
         found = spec.detect(engines.run, canvas, loose)
         pairs = match(wanted, found, canvas, bounds.unsure)
         rows.append(pairs)
         objects += len(wanted)
         unmatched += len(wanted) - len(pairs)
         # The other way round, of as many as the networks were asked for.
-        surer = found[found.scores > sure * (1 + SLACK)][:MOST]
-        floor = wanted.scores.min() * (1 + SLACK) if len(wanted) == MOST else 0.0
+        surer = found[found.scores > sure * (1 + SLACK)][:MOST_OBJECTS]
+        floor = wanted.scores.min() * (1 + SLACK) if len(wanted) == MOST_OBJECTS else 0.0
         surer = surer[surer.scores > floor]
         unmatched += len(surer) - len(match(surer, spec.detect(source.run, canvas, loose), canvas, bounds.unsure))
     of_all = np.concatenate(rows)

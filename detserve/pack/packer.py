@@ -24,10 +24,11 @@ from detserve.engines.base import INT8, Device, Engine, EnginePlan
 from detserve.engines.calibration import Calibration
 from detserve.engines.parts import PartedEngines, PartedSource
 from detserve.engines.sources.base import Source
-from detserve.errors import BackendMissing, BadArchive, BadSpec, EngineRejected
+from detserve.errors import BackendMissing, BadArchive, BadSpec, EngineRejected, InvalidOption
 from detserve.models.parts import PartedSpec
 from detserve.models.rectangles import on_device
 from detserve.models.spec import DetectorSpec, ModelSpec, ReaderSpec
+from detserve.options import Options
 from detserve.pack import agreement, object_parity, parity
 from detserve.pack.weights import locate
 from detserve.serve.defaults import GPU_BATCH, ON_GPU
@@ -145,12 +146,16 @@ def _default_precision(spec: ModelSpec, adapter: type[Engine]) -> str:
 
 
 def _check_models(request: PackRequest) -> None:
-    """Raise BadSpec for models that do not go together."""
+    """Raise BadSpec for models that do not go together, and for options that every request would be refused for."""
     detect = models.find(request.detect.model)
     if isinstance(detect, ReaderSpec):
         raise BadSpec(
             f"{detect.name} reads what a detector found: name it as --reader beside a --model that detects text"
         )
+    try:
+        Options.parse({}, detect.override(**request.detect.settings), request.options)
+    except InvalidOption as error:
+        raise BadSpec(f"{request.name}: {error}") from error
     if request.read is None:
         return
     reader = models.find(request.read.model)

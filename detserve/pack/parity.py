@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from detserve.engines.base import Engine, EnginePlan
 from detserve.engines.sources.base import Source
 from detserve.models.spec import DetectorSpec, Outputs, ReaderSpec
 from detserve.options import Options
-from detserve.pack.matching import CONF, detect, is_matched, match, reject
+from detserve.pack.matching import CONF, Figures, detect, is_matched, match, reject
 from detserve.pictures.decode import decode
 from detserve.worker.detector import Detector
 
@@ -52,7 +51,7 @@ def bounds(precision: str, task: str) -> Bounds:
 
 
 @dataclass(frozen=True)
-class Parity:
+class Parity(Figures):
     """An engine against its source in fp32, over batches of several sizes of one real picture.
 
     raw: the largest difference of any output relative to that output's largest value; detections: how many the network
@@ -69,12 +68,6 @@ class Parity:
     iou: float = 1.0
     conf: float = 0.0
     points: float = 0.0
-
-    def to_dict(self) -> Mapping[str, Any]:
-        """The figures as they are stored in an archive, rounded so that they read well."""
-        return {
-            key: float(f"{value:.3g}") if isinstance(value, float) else value for key, value in asdict(self).items()
-        }
 
     def check(self, bounds: Bounds) -> None:
         """Raise EngineRejected when a figure is out of bounds, naming it."""

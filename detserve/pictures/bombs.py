@@ -21,8 +21,10 @@ MAX_PROFILES = 8
 MAX_TILES = 100_000
 """Strips or tiles of a TIFF. All of them may point to the same bytes, so that a small file can have many."""
 
-_MAX_SEGMENTS = 4096
-_EOI, _SCAN = 0xD9, 0xDA
+MAX_SEGMENTS = 4096
+"""Far more than the largest colour profile and EXIF take. It bounds the work on a JPEG of nothing but segments."""
+EOI, SCAN = 0xD9, 0xDA
+"""The markers of a JPEG's end, and of a scan."""
 # The next marker that a length follows, or the end of the picture. Stuffed bytes and restart markers are part of a
 # scan.
 _MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd7])")
@@ -33,14 +35,14 @@ def check_scans(jpeg: bytes | bytearray, start: int) -> None:
     # Counts every scan, and perhaps more behind the picture's end, at almost no cost. Few files go on from here.
     if jpeg.count(b"\xff\xda", start) < MAX_SCANS:
         return
-    marker, at, scans = _SCAN, start, 0
-    for _ in range(_MAX_SEGMENTS):
-        scans += marker == _SCAN
+    marker, at, scans = SCAN, start, 0
+    for _ in range(MAX_SEGMENTS):
+        scans += marker == SCAN
         found = _MARKER.search(jpeg, at + max(2, int.from_bytes(jpeg[at : at + 2])))
         if scans > MAX_SCANS or not found:
             break
         marker, at = found[1][0], found.end()
-        if marker == _EOI:
+        if marker == EOI:
             return
     raise BadPicture(f"the JPEG picture has more than {MAX_SCANS} scans, or no end: save it anew")
 

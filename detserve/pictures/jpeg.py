@@ -12,6 +12,7 @@ import numpy as np
 from detserve.core.detections import Pixels
 from detserve.errors import BadPicture, UnsupportedFormat
 from detserve.pictures import bombs, pillow
+from detserve.pictures.bombs import EOI, MAX_SEGMENTS, SCAN
 from detserve.pictures.header import Header, header_of, orientation_of, swapped
 
 # The next marker as libjpeg finds it: bytes that fill or stuff are none, and junk between the segments is skipped.
@@ -26,9 +27,7 @@ _REDUCED = {1: 0, 2: 16, 4: 32, 8: 64}
 _LOST = ("premature end", "Premature end", "bad Huffman code", "bad arithmetic code", "instead of RST")
 OVERSAMPLING = 1.5
 """A reduced JPEG keeps at least this many times the sides that it will be scaled to."""
-_APP1, _EOI, _SCAN = 0xE1, 0xD9, 0xDA
-# Far more than the largest colour profile and EXIF take. It bounds the work on a file of nothing but segments.
-_MAX_SEGMENTS = 4096
+_APP1 = 0xE1
 
 
 @dataclass(frozen=True)
@@ -52,14 +51,14 @@ def walk(data: bytes | bytearray) -> Jpeg:
     This is our own code because it must find the same scan and the same size as libjpeg.
     """
     at, exif, frame, sequential = 2, b"", None, False
-    for _ in range(_MAX_SEGMENTS):
+    for _ in range(MAX_SEGMENTS):
         found = _MARKER.search(data, at)
-        if not found or found[1][0] == _EOI:
+        if not found or found[1][0] == EOI:
             break
         marker, at = found[1][0], found.end()
         if marker in _WITHOUT_LENGTH:
             continue
-        if marker == _SCAN and frame:
+        if marker == SCAN and frame:
             bits, height, width, channels = frame
             orientation = orientation_of(exif)
             header = header_of("JPEG", swapped((width, height), orientation), orientation)

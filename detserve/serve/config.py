@@ -16,6 +16,8 @@ from detserve.places import CONFIG_DIR
 from detserve.serve.model_config import Registration
 
 LOOPBACK = "127.0.0.1"
+LOGS = "logs"
+"""The folder of the log files, in that of the server."""
 _SOCKET_PATH = 103
 """The longest path of a unix socket in bytes, on the strictest system."""
 
@@ -96,7 +98,7 @@ class Settings:
     @property
     def logs(self) -> Path:
         """The folder of the log files."""
-        return self.run_dir / "logs"
+        return self.run_dir / LOGS
 
     @property
     def tmp(self) -> Path:

@@ -16,6 +16,7 @@ import requests
 
 from detserve.errors import ServerFailed
 from detserve.places import typed
+from detserve.serve.config import LOGS
 from detserve.serve.model_config import Registration
 
 _MOST_WORKERS = 10_000
@@ -26,12 +27,6 @@ _SECOND_HAND = re.compile(r"No module named 'ts\.torch_handler\.|RuntimeError: \
 
 Kind = Literal["inference", "management"]
 """The two kinds of token."""
-
-
-def read_key(run_dir: Path, kind: Kind) -> str | None:
-    """The current token of the server that runs in that folder; None when it asks for no tokens."""
-    keys = _keys(run_dir)
-    return str(keys[kind]["key"]) if keys else None
 
 
 def _keys(run_dir: Path) -> Any:
@@ -223,7 +218,7 @@ class Management:
 
     @property
     def _logs(self) -> Path:
-        return self.run_dir / "logs"
+        return self.run_dir / LOGS
 
     def _cause(self, name: str, version: str) -> str | None:
         """Why a worker died while loading; None when none died, or it is not known yet.

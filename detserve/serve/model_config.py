@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -12,22 +12,23 @@ from detserve.core.machine import cores
 from detserve.errors import BadSpec
 from detserve.options import OPTIONS
 
-PACK_KEYS = (
-    *(
-        "model",
-        "weights",
-        "sha256",
-        "reader",
-        "reader_weights",
-        "alphabet",
-        "backend",
-        "size",
-        "precision",
-        "max_batch",
-    ),
-    *("calibration", "categories", *(option.key for option in OPTIONS if option.packed)),
-)
-"""The options of repack.py that the section `pack` may set."""
+PACK_KEYS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("model", "reader", "alphabet", "categories", "backend", "precision"), (str,)),
+    **dict.fromkeys(("weights", "reader_weights", "sha256", "calibration"), (str, list)),
+    "size": (int, str),
+    "max_batch": (int,),
+    # `on` and `off` are truth values to YAML.
+    **{each.key: (str, bool) if each.choices else (int, float) for each in OPTIONS if each.packed},
+}
+"""The options of repack.py that the section `pack` may set, and the types of their values."""
+_TOLD: Mapping[tuple[type, ...], str] = {
+    (str,): "text",
+    (str, list): "text or a list of texts",
+    (int, str): "N or WxH",
+    (int,): "a whole number",
+    (str, bool): "a word",
+    (int, float): "a number",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +81,22 @@ class ModelConfig:
         try:
             sections = _section(yaml.safe_load(path.read_text("utf-8")), [f.name for f in fields(cls)])
             serve = _section(sections.get("serve"), [f.name for f in fields(Registration)])
-            return cls(serve=replace(usual, **serve), pack=_section(sections.get("pack"), PACK_KEYS))
+            pack = _section(sections.get("pack"), PACK_KEYS)
+            for key, value in pack.items():
+                _check(key, value, PACK_KEYS[key])
+            return cls(serve=replace(usual, **serve), pack=pack)
         except (BadSpec, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
             raise BadSpec(f"{path.name}: {' '.join(str(error).split())}") from error
 
 
-def _section(section: Any, known: list[str] | tuple[str, ...]) -> dict[str, Any]:
+def _check(key: str, value: Any, kinds: tuple[type, ...]) -> None:
+    """Raise BadSpec for a value of another type; a truth value is no number, and a list is one of texts."""
+    texts = all(isinstance(each, str) for each in value) if isinstance(value, list) else True
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds) or not texts:
+        raise BadSpec(f"{key} must be {_TOLD[kinds]}, not {value!r}")
+
+
+def _section(section: Any, known: Collection[str]) -> dict[str, Any]:
     """A section as a dict, empty where it is absent. Raises BadSpec for unknown keys."""
     if section is None:
         return {}

@@ -1,4 +1,4 @@
-"""Masks of an answer: cutouts as COCO's compressed run lengths, or as outlines in ratios of the picture."""
+"""Masks of an answer: cutouts as COCO's compressed run lengths, or as outlines."""
 
 from __future__ import annotations
 
@@ -6,21 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from detserve.core.detections import Detections
+from detserve.core.detections import Floats
 from detserve.core.masks import Cutout
-
-DIGITS = 6
-"""Decimals of a ratio."""
-
-
-def columns(found: Detections, size: tuple[int, int], form: str) -> dict[str, list[Any]]:
-    """What is said of the masks of detections: key → a value each. size: (width, height) of the upright picture."""
-    if found.masks is None or form == "none":
-        return {}
-    cuts = (found.masks.cut(i, size) for i in range(len(found)))
-    if form == "polygon":
-        return {"polygons_ratio": [polygons(cut, size) for cut in cuts]}
-    return {"mask_rle": [rle(cut, size) for cut in cuts]}
 
 
 def rle(cut: Cutout, size: tuple[int, int]) -> dict[str, Any]:
@@ -55,15 +42,15 @@ def run_lengths(cut: Cutout, size: tuple[int, int]) -> list[int]:
     return counts
 
 
-def polygons(cut: Cutout, size: tuple[int, int]) -> list[list[float]]:
-    """The outlines of the parts of a mask, x, y of each point in turn, through the centres of the pixels at its edge.
+def outlines(cut: Cutout) -> list[Floats]:
+    """The outlines of the parts of a mask, each float32 [k, 2], x, y in pixels.
 
-    Holes are filled: an outline has none.
+    They run through the centres of the pixels at its edge. Holes are filled: an outline has none.
     """
     import cv2
 
     bits = np.ascontiguousarray(cut.values).astype(np.uint8)
     if not bits.any():
         return []
-    outlines, _ = cv2.findContours(bits, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(cut.left, cut.top))
-    return [((outline[:, 0] + 0.5) / size).round(DIGITS).ravel().tolist() for outline in outlines]
+    found, _ = cv2.findContours(bits, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(cut.left, cut.top))
+    return [outline[:, 0].astype(np.float32) + np.float32(0.5) for outline in found]

@@ -16,9 +16,10 @@ from typing import Any, Self
 
 from detserve.archives.recipe import Recipe
 from detserve.engines.base import Device
-from detserve.errors import AnswerTooLarge, InternalError, RequestError
+from detserve.errors import AnswerTooLarge, RequestError
 from detserve.options import Options
 from detserve.pictures.depth import WithDepth
+from detserve.worker import apart
 from detserve.worker.envelope import DEPTH, EncodedPicture, Envelope
 from detserve.worker.loading import load_pipeline
 from detserve.worker.pipeline import Item, Pipeline, Result
@@ -111,15 +112,14 @@ class Predictor:
         return results
 
     def _run(self, items: Sequence[Item | RequestError]) -> list[Result]:
-        """The pipeline's results. If a batch fails, each picture runs alone, so that only the faulty one fails."""
+        """The pipeline's results; the process ends after an error of CUDA's, or the server would keep the worker."""
         try:
-            return self.pipeline(items)
-        except Exception as error:
-            _exit_on_cuda_error(error)
-            if len(items) > 1:
-                return [result for item in items for result in self._run([item])]
+            return apart.run(self.pipeline, items, lambda _: "the server failed on this picture; its log says why")
+        except Exception:
             traceback.print_exc()
-            return [Result(InternalError("the server failed on this picture; its log says why"))]
+            print("detserve: the CUDA context is broken; the worker ends so that it is started anew", file=sys.stderr)
+            sys.stderr.flush()
+            os._exit(1)
 
     def _headers(self, results: Sequence[Result]) -> dict[str, str]:
         headers = {"content-type": "application/json", "X-Model": "/".join(self.model)}
@@ -134,16 +134,3 @@ def _status(results: Sequence[Result]) -> int:
     """200 where any picture of a request was answered, else the status of its first error."""
     errors = [result.outcome for result in results if isinstance(result.outcome, RequestError)]
     return errors[0].status if len(errors) == len(results) else 200
-
-
-def _exit_on_cuda_error(error: Exception) -> None:
-    """End the process after a CUDA error: its context stays broken, and the server would keep the worker.
-
-    Running out of memory leaves the context whole, so it is an error like any other.
-    """
-    text = f"{type(error).__name__}: {error}"
-    if "CUDA" in text and "out of memory" not in text:
-        traceback.print_exc()
-        print("detserve: the CUDA context is broken; the worker ends so that it is started anew", file=sys.stderr)
-        sys.stderr.flush()
-        os._exit(1)

@@ -32,8 +32,9 @@ dumps = _dumps()
 def objects(found: Detections, size: tuple[int, int], form: str = "rle") -> list[dict[str, Any]]:
     """Detections in pixels of the upright picture of that (width, height) → one object each, in their order.
 
-    `xywh_ratio` is [cx, cy, w, h]; `landmarks_ratio`, `quad_ratio` and `polygon_ratio` are x, y of each point in turn;
-    all in ratios of the picture's width and height. form: of masks, an option of the request.
+    `xywh_ratio` is [cx, cy, w, h]; `landmarks_ratio`, `quad_ratio`, `polygon_ratio` and each of `polygons_ratio` are
+    x, y of each point in turn; all in ratios of the picture's width and height. form: of masks, an option of the
+    request.
     """
     corners = found.boxes.reshape(-1, 2, 2).astype(np.float64)
     xywh = np.concatenate([corners.mean(axis=1), corners[:, 1] - corners[:, 0]], axis=1) / (*size, *size)
@@ -50,7 +51,12 @@ def objects(found: Detections, size: tuple[int, int], form: str = "rle") -> list
         columns["text_conf"] = _confidences(found.text_scores)
     if found.labels is not None and found.label_ids is not None:
         columns |= {"label": list(found.labels), "label_id": found.label_ids.tolist()}
-    columns |= masks.columns(found, size, form)
+    if found.masks is not None and form != "none":
+        cuts = (found.masks.cut(i, size) for i in range(len(found)))
+        if form == "polygon":
+            columns["polygons_ratio"] = [[_ratios(each, size) for each in masks.outlines(cut)] for cut in cuts]
+        else:
+            columns["mask_rle"] = [masks.rle(cut, size) for cut in cuts]
     answer = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     for each, polygon in zip(answer, found.polygons or (), strict=False):
         if polygon is not None:

@@ -62,6 +62,20 @@ def test_a_server_that_is_down_is_said_before_anything_is_measured(
     assert "no connection; is the server running?" in capsys.readouterr().err
 
 
+def test_a_report_that_cannot_be_written_is_said_before_anything_is_measured(
+    fake_server, picture: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "absent" / "r.csv"
+    assert qpstest.main([*at(fake_server()), *QUICK, picture, "--csv", str(path)]) == 1
+    told = capsys.readouterr()
+    assert told.err == f"qpstest: cannot write {path}: there is no folder {path.parent}\n"
+    assert told.out == ""
+    assert qpstest.main(["--concurrency", "1", *at(fake_server()), *QUICK, picture, "--json", str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert told.err == f"qpstest: cannot write {tmp_path}: Is a directory\n"
+    assert "concurrency 1" in told.out
+
+
 def test_a_first_answer_that_is_an_error_is_shown(
     fake_server, picture: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

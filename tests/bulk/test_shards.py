@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,10 @@ from detserve.bulk import rows, shards, todo
 from detserve.bulk.job import FORMATS, Entry, Job
 from detserve.bulk.journal import Journal, State
 from detserve.bulk.work import Unwritable, Work
+from detserve.core.detections import Detections
+from detserve.core.masks import Masks
 from detserve.errors import SetupError
+from detserve.worker.response import objects
 
 SHA = "a" * 64
 FACE = {"xywh_ratio": [0.5, 0.25, 0.125, 0.1], "conf": 0.912015, "landmarks_ratio": [0.123456] * 10}
@@ -34,6 +38,20 @@ ENTRY = st.builds(
 def job(out: Path, form: str = "parquet") -> Job:
     scratch = shards.begin(out)
     return Job(model="fd1", version="1.0", sha256=SHA, archive=out, out=out, scratch=scratch, format=form)
+
+
+def test_a_shard_has_a_column_for_every_key_of_an_answer() -> None:
+    """Parquet drops what the schema does not name, without a word."""
+    box, score = np.array([[1, 1, 8, 8]], np.float32), np.ones(1, np.float32)
+    points = np.ones((1, 4, 2), np.float32)
+    found = Detections(
+        box, score, points, points, (points[0],), ("text",), score, ("label",), np.ones(1, np.int64),
+        Masks(np.ones((1, 28, 28), np.float32), box, "exact"),
+    )  # fmt: skip
+    assert all(value is not None for value in vars(found).values()), "a new field of Detections is missing above"
+    answered = {key for form in ("rle", "polygon") for key in objects(found, (10, 10), form)[0]}
+    fields = rows.schema().field("detections").type.value_type
+    assert {field.name for field in fields} == answered
 
 
 def a_row(entry: Entry, of: Job) -> rows.Row:

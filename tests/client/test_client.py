@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import resource
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 from detserve.client import command as client
 from detserve.client import drawing, results
 from detserve.client.answer import Answer, Failure, Refused, parse
+from detserve.client.faces.wanted import Wanted
 from detserve.client.protocol import Reply
 from detserve.errors import SetupError
 from detserve.pictures.decode import decode
@@ -58,6 +62,30 @@ def test_what_holds_no_picture_is_said(tmp_path: Path) -> None:
 def test_no_two_results_have_one_name() -> None:
     paths = [Path("a/1.jpg"), Path("b/1.jpg"), Path("b/1-2.png"), Path("A/1.png"), Path("X.jpg"), Path("x.jpg")]
     assert results.names(paths) == ["1", "1-2", "1-2-2", "1-3", "X", "x-2"]
+
+
+@contextmanager
+def no_room(most: int) -> Iterator[None]:
+    """No file of this process takes more than so many bytes, as on a disk that is full."""
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, usual[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+
+
+def test_a_full_disk_leaves_the_results_as_they_were(tmp_path: Path) -> None:
+    photo = cv2.imencode(".jpg", np.zeros((40, 60, 3), np.uint8))[1].tobytes()
+    for json_too, drawn in ((True, False), (False, True)):
+        folder = results.Folder(tmp_path, json_too, drawn, Wanted(), Answer)
+        folder.write("a", photo, Answer([FACE]))
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        with pytest.raises(OSError, match="too large"), no_room(100):
+            folder.write("a", photo, Answer([FACE] * 100))
+        with pytest.raises(OSError, match="too large"), no_room(100):
+            folder.write("b", photo, Answer([FACE] * 100))
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 # Answers

@@ -36,7 +36,8 @@ def test_run_lengths_of_another_picture_are_refused(counts: str) -> None:
 
 def object_of(bits: np.ndarray, form: str, **more: Any) -> dict[str, Any]:
     cut, size = Cutout(0, 0, bits), (bits.shape[1], bits.shape[0])
-    shown = {"mask_rle": masks.rle(cut, size)} if form == "rle" else {"polygons_ratio": masks.polygons(cut, size)}
+    outlines = [(each / size).ravel().tolist() for each in masks.outlines(cut)]
+    shown = {"mask_rle": masks.rle(cut, size)} if form == "rle" else {"polygons_ratio": outlines}
     return {"xywh_ratio": [0.5, 0.5, 0.5, 0.5], "conf": 0.9, "label": "bolt", "label_id": 3, **shown, **more}
 
 

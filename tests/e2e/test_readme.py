@@ -148,6 +148,10 @@ def anchors(page: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_the_readme_is_short() -> None:
+    assert len(PAGES["README.md"].splitlines()) <= 135
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_and_make_targets_exist(page: str) -> None:
     text = re.sub(r"```.*?```", "", PAGES[page], flags=re.DOTALL)

@@ -219,7 +219,9 @@ def test_no_runtime_leaves_a_trace_in_the_home(tmp_path: Path) -> None:
     """Two of them would keep an id there, for reports to their vendors."""
     home = tmp_path / "home"
     home.mkdir()
-    code = "from detserve.engines import runtimes; runtimes.onnxruntime().get_device(); runtimes.openvino().Core()"
+    code = (
+        "from detserve.engines.sources import runtimes; runtimes.onnxruntime().get_device(); runtimes.openvino().Core()"
+    )
     left_out = ("XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY")
     environment = {key: value for key, value in os.environ.items() if key not in left_out}
     subprocess.run([sys.executable, "-c", code], env=environment | {"HOME": str(home)}, check=True, cwd=ROOT)

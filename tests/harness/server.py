@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -166,6 +167,11 @@ class Container(Launched):
     def fail(self) -> tuple[int, str]:
         """Wait for the end that it comes to by itself → exit status, stderr."""
         return self.end(None)
+
+
+def read_key(run_dir: Path, kind: str) -> str:
+    """The token of that kind that the server of that folder has written, expired or not."""
+    return json.loads((run_dir / "key_file.json").read_text("utf-8"))[kind]["key"]
 
 
 def java_processes(settings: Settings) -> list[psutil.Process]:

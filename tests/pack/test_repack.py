@@ -106,6 +106,7 @@ def test_the_list_names_every_model_with_licence_and_accuracy(capsys: pytest.Cap
         (["td1", "--model", "craft-refined", "--weights", "one.pth"], "takes 2 weight file(s)"),
         (["fd1", "--set", "fill"], "--set wants KEY=VALUE"),
         (["fd1", "--set", "filling=3"], "did you mean 'fill'"),
+        (["fd1", "--set", "max_detections=20000"], "max_detections must lie between 1 and 10000"),
         (["--show", "absent.mar"], "absent.mar"),
     ],
 )
@@ -116,6 +117,25 @@ def test_what_does_not_hold_ends_with_one_line_and_writes_nothing(
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("repack: ")]
     assert message in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("detect: banana", "fd1: detect must be on or off, not 'banana'"),
+        ("rotate: on", "fd1: rotate must be off or auto, not 'on'"),
+        ("size: large", "size must be N or WxH in pixels, not 'large'"),
+        ("detect: 3", "fd1.yaml: detect must be a word, not 3"),
+    ],
+)
+def test_a_file_of_what_every_request_would_be_refused_for_packs_nothing(
+    line: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "fd1.yaml").write_text(f"pack:\n  model: centerface\n  {line}\n")
+    monkeypatch.setattr(repack, "CONFIG_DIR", tmp_path)
+    assert repack.main(["fd1", "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == f"repack: {message}\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_engine_that_disagrees_is_refused_with_its_figures(

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detserve.engines.runtimes import onnxruntime as runtime
+from detserve.engines.sources.runtimes import onnxruntime as runtime
 from detserve.models.ppocr import decode as db
 from detserve.pack.weights import locate
 from detserve.text import crops, ctc, order

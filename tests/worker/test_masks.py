@@ -49,10 +49,8 @@ def test_outlines_filled_are_the_mask_with_its_holes_filled(
 ) -> None:
     import cv2
 
-    cut, size, whole = case
-    outlines = [
-        np.rint(np.reshape(each, (-1, 2)) * size - 0.5).astype(np.int32)[:, None] for each in masks.polygons(cut, size)
-    ]
+    cut, _, whole = case
+    outlines = [np.rint(each - 0.5).astype(np.int32)[:, None] for each in masks.outlines(cut)]
     drawn = np.zeros(whole.shape, np.uint8)
     for outline in outlines:
         cv2.drawContours(drawn, [outline], 0, 1, -1)

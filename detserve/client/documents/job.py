@@ -44,16 +44,16 @@ class Job:
 
     def open(self) -> Pages:
         """Its pages, and a draft for each result. Raises DocumentError or OSError when it cannot be read."""
-        opened = source(self.path)
-        layered = opened.is_pdf and not self._wanted.flatten
-        pages = open_pages(opened, self._wanted.dpi, own_text=layered and "pdf" in self._wanted.formats)
+        document = source(self.path)
+        layered = document.is_pdf and not self._wanted.flatten
+        pages = open_pages(document, self._wanted.dpi, own_text=layered and "pdf" in self._wanted.formats)
         try:
             for kind in self._wanted.formats:
                 target = self._wanted.out / f"{self._name}{SUFFIXES[kind]}"
                 if target.resolve() in self._wanted.kept:
                     raise DocumentError(f"the result would replace {target}: another --out is needed")
                 self._drafts.append(Draft(target))
-                self._writers.append(_writer(kind, self._drafts[-1], opened, layered))
+                self._writers.append(_writer(kind, self._drafts[-1], document, layered))
         except BaseException:
             pages.close()
             raise
@@ -91,22 +91,22 @@ class Job:
         self._writers, self._drafts = [], []
 
 
-def _writer(kind: str, draft: Draft, opened: Source, layered: bool) -> Writer:
+def _writer(kind: str, draft: Draft, document: Source, layered: bool) -> Writer:
     """The writer of a format. Each brings its libraries when it is asked for."""
     if kind == "pdf":
         from detserve.client.documents import pdf
 
-        return pdf.Layered(draft, opened) if layered else pdf.Pictured(draft)
+        return pdf.Layered(draft, document) if layered else pdf.Pictured(draft)
     if kind == "hocr":
         from detserve.client.documents.hocr import Hocr
 
-        return Hocr(draft.path, opened)
+        return Hocr(draft.path, document)
     if kind == "alto":
         from detserve.client.documents.alto import Alto
 
-        return Alto(draft.path, opened)
+        return Alto(draft.path, document)
     from detserve.client.documents import plain
 
     plain_writers: dict[str, Callable[[Path, Source], Writer]]
     plain_writers = {"json": plain.Json, "txt": plain.Text, "md": plain.Markdown}
-    return plain_writers[kind](draft.path, opened)
+    return plain_writers[kind](draft.path, document)

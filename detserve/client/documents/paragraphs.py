@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from detserve.client.documents.text import Line
+from detserve.client.documents.text import ALONG, Line
 
 WIDER = 1.35
 """A paragraph ends where the next line is so many times further away than lines of the page usually are."""
@@ -15,7 +15,6 @@ FURTHEST = 3.0
 """Heights of a line; lines further apart than that say nothing of the usual distance."""
 HIGHER = 1.4
 """A paragraph ends where letters become so many times higher or lower."""
-_TURN = np.cos(np.radians(10))
 
 
 def paragraphs(lines: Sequence[Line]) -> list[list[Line]]:
@@ -35,7 +34,7 @@ def paragraphs(lines: Sequence[Line]) -> list[list[Line]]:
             i
             and -before.height / 2 <= steps[i - 1] <= max(most, before.height / 2)
             and max(line.height, before.height) <= HIGHER * min(line.height, before.height)
-            and line.direction @ before.direction >= _TURN
+            and line.direction @ before.direction >= ALONG
         ):
             grouped[-1].append(line)
         else:

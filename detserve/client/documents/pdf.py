@@ -44,7 +44,7 @@ class Layered:
         self._font = Font(self._pdf)
 
     def add(self, answered: Answered) -> None:
-        """The text of the page of that number."""
+        """Put the text into the page of that number. Raises DocumentError for a page that is broken."""
         number = answered.page.number
         try:
             page = self._pdf.pages[number - 1]
@@ -56,7 +56,10 @@ class Layered:
             raise DocumentError(f"page {number} cannot be written again: it is broken") from error
 
     def finish(self) -> None:
-        """Write the PDF; what protects it from changes, but not with a password, stays."""
+        """Write the PDF; what protects it from changes, but not with a password, stays.
+
+        Raises DocumentError for a PDF that is broken, and OSError.
+        """
         self._font.finish()
         try:
             _save(self._pdf, self._draft.path, encryption=True if self._pdf.is_encrypted else None)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detserve.client.answer import quad_of
 from detserve.client.documents.page import DocumentError
 
 Quad = NDArray[np.float64]
@@ -26,8 +27,10 @@ WIDTHS = (0, 300, 500, 650, 850, 1000)
 """About how wide letters are, in thousandths of the height of their line."""
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """What XML does not take, and nobody reads."""
-_GAP, _OVERLAP, _ASIDE, _TURN, _HEIGHTS = 0.8, 0.5, 0.35, np.cos(np.radians(10)), 1.7
-"""Words are of one line up to this far apart, overlapping, beside it (in heights), turned, and so much higher."""
+ALONG = np.cos(np.radians(10))
+"""The least product of two directions, of length 1, that count as the same."""
+_GAP, _OVERLAP, _ASIDE, _HEIGHTS = 0.8, 0.5, 0.35, 1.7
+"""Words are of one line up to this far apart, overlapping, beside it (in heights), and so much higher."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def lines_of(detections: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> 
     for found in detections:
         if "text" not in found:
             raise DocumentError("the answer has no text: a model that reads is needed, --model ocr1 for instance")
-        quad = np.asarray(found.get("quad_ratio") or _corners(found["xywh_ratio"]), np.float64).reshape(4, 2) * size
+        quad = np.asarray(quad_of(found), np.float64).reshape(4, 2) * size
         words = _words(str(found["text"]), quad, float(found.get("text_conf", found["conf"])))
         if not words:
             continue
@@ -151,7 +154,7 @@ def _words_from_the_left(texts: Sequence[str], quad: Quad, confidence: float) ->
 def _follows(quad: Quad, following: Quad) -> bool:
     """Whether the second quad goes on where the first ends, on the same line."""
     direction, height = _direction(quad), _height(quad)
-    if direction @ _direction(following) < _TURN:
+    if direction @ _direction(following) < ALONG:
         return False
     if not 1 / _HEIGHTS <= _height(following) / max(height, 1e-9) <= _HEIGHTS:
         return False
@@ -168,9 +171,3 @@ def _direction(quad: Quad) -> NDArray[np.float64]:
 
 def _height(quad: Quad) -> float:
     return float(np.hypot(*(quad[3] + quad[2] - quad[0] - quad[1]))) / 2
-
-
-def _corners(xywh: Sequence[float]) -> list[float]:
-    cx, cy, w, h = xywh
-    left, top, right, bottom = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
-    return [left, top, right, top, right, bottom, left, bottom]

@@ -10,8 +10,8 @@ from typing import Any
 
 import PIL.Image
 
+from detserve.client import draft
 from detserve.client.answer import Answer
-from detserve.client.draft import Draft
 from detserve.client.faces import FaceError, metadata
 from detserve.client.faces.align import aligned
 from detserve.client.faces.metadata import NOTHING, Metadata
@@ -71,12 +71,7 @@ class Faces:
         raise FaceError(f"faces are found in it however they are covered, {ROUNDS} times: nothing is written")
 
     def _save(self, rgb: Pixels, name: str, about: Metadata = NOTHING) -> None:
-        draft = Draft(self.folder / name)
-        try:
-            draft.path.write_bytes(_encoded(rgb, "JPEG" if name.endswith(".jpg") else "PNG", about))
-            draft.keep()
-        finally:
-            draft.discard()
+        draft.write(self.folder / name, _encoded(rgb, "JPEG" if name.endswith(".jpg") else "PNG", about))
 
 
 def _encoded(rgb: Pixels, kind: str, about: Metadata = NOTHING) -> bytes:

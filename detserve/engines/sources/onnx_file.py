@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from detserve.core.detections import Pixels
-from detserve.engines import runtimes
+from detserve.engines.sources import runtimes
 from detserve.engines.sources.base import INPUT
 from detserve.errors import BadWeights
 from detserve.models.spec import OnnxSpec, Outputs
