@@ -40,7 +40,7 @@ def lay_out(path: Path, target: Path, config_dir: Path = CONFIG_DIR) -> None:
         "Dockerfile": dockerfile(source).encode(),
         "README.md": readme(source).encode(),
     }
-    folder.write(target, {**source.files, **own}, ours="server.py")
+    folder.write(target, {**source.files, **own}, target="LitServe")
 
 
 def settings(source: Source, serving: Registration, config_dir: Path) -> bytes:

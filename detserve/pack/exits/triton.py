@@ -7,6 +7,7 @@
     DIR/fd1/warmup/pictures         the picture that each instance answers before the model is ready
     DIR/fd1/README.md               how to start it
     DIR/fd1/requirements.txt        what its Python needs
+    DIR/fd1/.detserve               the names of all these, by which they are known as ours
 
 One model and no ensemble: steps of Python cost more between them than the steps themselves.
 """
@@ -37,21 +38,22 @@ def lay_out(path: Path, repository: Path, config_dir: Path = CONFIG_DIR) -> Path
     """Write the archive into a model repository → the folder of its version there; other versions stay.
 
     Workers, batches and their delay are as config_dir/NAME.yaml says. Raises BadArchive for an archive that Triton
-    cannot serve, BadSpec for a faulty configuration; then nothing was written.
+    cannot serve and for a model of somebody else's, BadSpec for a faulty configuration; then nothing was written.
     """
     source = Source.of(path)
     version = version_number(source)
     serving = ModelConfig.load(config_dir, source.name, registration(path)).serve
     model = repository / source.name
-    beside = {
+    own = {
         "README.md": readme(source).encode(),
         "requirements.txt": packages.requirements(source, numpy=NUMPY),
         **{f"warmup/{name}": strings for name, strings in warmup(source).items()},
         "config.pbtxt": config(source, serving, int(template(config_dir)["job_queue_size"])).encode(),
     }
-    folder.write(model / version, {**source.files, "model.py": MODEL.read_bytes()}, ours="model.py")
-    for name, content in beside.items():
-        folder.replace(model / name, content)
+    of_version = {f"{version}/{name}": content for name, content in source.files.items()}
+    of_version[f"{version}/model.py"] = MODEL.read_bytes()
+    others = (path.name for path in model.glob("*") if path.name.isdecimal() and path.name != version)
+    folder.write(model, {**own, **of_version}, target="Triton", keep=sorted(others))
     return model / version
 
 
