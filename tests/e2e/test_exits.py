@@ -25,6 +25,7 @@ from PIL import Image
 
 from benchmarks.exits import Exit, NoPackages, litserve_server, triton_on, triton_server
 from detserve.bench import command as qpstest
+from detserve.bench import samples
 from detserve.client import TRITON, Client
 from detserve.client import command as client_command
 from detserve.client.http import Http
@@ -69,10 +70,15 @@ class Case:
     file: str = ""
     cut: int | None = None
     data: bytes | None = None
+    hole: bool = False
+    """Instead: a JPEG without its middle."""
 
     def picture(self, astronaut: bytes, shared: Path | None) -> bytes:
         if self.data is not None:
             return self.data
+        if self.hole:
+            whole = samples.photograph(1280, 720)
+            return whole[: len(whole) // 2] + whole[-2:]
         if self.file and shared is None:
             pytest.skip("the reference material (../shared) is not beside this checkout")
         data = (shared / "images" / self.file).read_bytes() if self.file and shared else astronaut
@@ -90,6 +96,7 @@ CASES = [
     Case("an option that is no number", {"max_detections": "lots"}),
     Case("no choice", {"maps": "perhaps"}),
     Case("cut short", cut=90_000),
+    Case("a hole", hole=True),
     Case("no picture", data=b"\x00\x01\x02 no picture"),
     Case("another format", data=b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"),
     Case("nothing", data=b""),

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from detserve.pack.exits.source import Source
 
-COMMON = ("opencv-python-headless==4.14.0.94", "pillow==13.0.0", "orjson==3.13.0", "PyYAML==6.0.3")
+COMMON = (
+    "opencv-python-headless==4.14.0.94",
+    "pillow==13.0.0",
+    "simplejpeg==1.9.0",
+    "orjson==3.13.0",
+    "PyYAML==6.0.3",
+)
 NUMPY = "numpy==2.4.6"
 BACKENDS = {
     "openvino": ("openvino==2026.4.1",),

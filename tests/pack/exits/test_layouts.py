@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from detserve.archives import archive, contents
 from detserve.archives.archive import write_zip
@@ -21,6 +22,8 @@ from detserve.pack import command as repack
 from detserve.pack.exits import drawn, folder, litserve, packages, triton
 from detserve.pack.exits.source import CORE, Source
 from detserve.pictures.decode import decode
+from detserve.worker import envelope
+from detserve.worker.predictor import Predictor, Request
 from tests.harness.archives import Shelf, write_archive
 
 ROOT = Path(__file__).parents[3]
@@ -244,8 +247,29 @@ def test_the_packages_are_those_of_the_requirements() -> None:
     assert [package for package in named if "==" in package and package not in pinned] == []
 
 
+def test_an_export_decodes_with_what_torchserves_workers_decode_with() -> None:
+    """Another decoder takes pictures that this one refuses: a JPEG with a hole, for instance."""
+    lines = (ROOT / "requirements" / "serve.txt").read_text("utf-8").splitlines()
+    pinned = {line.split()[0] for line in lines if re.match(r"[\w.-]+==", line)}
+    engines = {package for each in packages.BACKENDS.values() for package in each}
+    of_the_server = {each for each in pinned if each.startswith(("torchserve==", "psutil==", "requests=="))}
+    assert {packages.NUMPY, *packages.COMMON} == pinned - engines - of_the_server
+
+
 def test_the_drawn_picture_and_its_depth_map_are_of_one_size() -> None:
     from detserve.pictures import depth
 
-    assert decode(drawn.picture()).size == (640, 480)
-    assert depth.read(drawn.depth(), (640, 480)).max() > 0
+    size = decode(drawn.picture()).size
+    assert depth.read(drawn.depth(), size).max() > 0
+
+
+@pytest.mark.parametrize("name", ["fd1", "td1", "ocr1"])
+def test_a_model_finds_something_on_the_drawn_picture(shelf: Shelf, tmp_path: Path, name: str) -> None:
+    """So that the warm-up goes all the way, reading included."""
+    litserve.lay_out(shelf.get(name), tmp_path / name)
+    document = yaml.safe_load((tmp_path / name / "model.yaml").read_text("utf-8"))
+    predictor = Predictor.load(tmp_path / name, document, (name, "1.0"), gpu=None)
+    (reply,) = predictor([Request(envelope.of_row({"body": drawn.picture()}), {})])
+    found = json.loads(reply.body)
+    assert (reply.status, len(found) >= 4) == (200, True)
+    assert name != "ocr1" or any("Gate 14" in each["text"] for each in found)
