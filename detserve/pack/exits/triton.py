@@ -127,19 +127,20 @@ Written by detserve from {name}.mar, version {source.version}. The whole pipelin
 answers, or an object of `code`, `type` and `message` in the place of a picture that cannot be answered.
 
 Start Triton in the folder that this model's folder lies in. Its Python must be 3.11 or 3.12, the one that Triton's
-backend was built for, with the packages of `requirements.txt`. They have numpy 1, which Triton's Python backend needs.
-{packages.by_hand(source)}
+backend was built for, with the packages of each model's `requirements.txt`. They have numpy 1, which Triton's Python
+backend needs.
+{packages.in_words(source)}
 In a container, of an image that has the Python backend and Python 3.12 (NVIDIA's `tritonserver`, 24.11 or later):
 
-    docker run --rm -p 8000:8000 -p 8001:8001 --shm-size 1g -v "$PWD:/models" "$TRITON_IMAGE" sh -c '
-        pip install --no-deps -r /models/{name}/requirements.txt &&
+    docker run --rm -p 8000:8000 -p 8001:8001 --shm-size 1g --stop-timeout 60 -v "$PWD:/models" "$TRITON_IMAGE" sh -c '
+        pip install --no-deps $(printf " -r %s" /models/*/requirements.txt) &&
         exec tritonserver --model-repository /models --http-header-forward-pattern "(?i)x-.*"'
 
 Without a container, by the server in the package {SERVER.partition("=")[0]}. It wants x86-64, glibc 2.35 and the shared
 library of Python 3.11:
 
     python3.11 -m venv triton
-    triton/bin/pip install --no-deps {SERVER} -r {name}/requirements.txt
+    triton/bin/pip install --no-deps {SERVER} $(printf " -r %s" */requirements.txt)
     at=triton/lib/python3.11/site-packages/pytriton/tritonserver
     ln -sf ../../python_backend_stubs/3.11/triton_python_backend_stub "$at/backends/python/"
     PATH="$PWD/triton/bin:$PATH" "$at/bin/tritonserver" --model-repository "$PWD" \\

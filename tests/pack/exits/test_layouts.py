@@ -8,6 +8,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,12 @@ def test_the_command_says_what_is_missing(capsys: pytest.CaptureFixture[str]) ->
     for arguments, says in (
         (["--triton", "models"], "want the NAME"),
         (["fd1", "td1", "--litserve", "x"], "one NAME at a time"),
+        (["fd1", "td1", "--triton", "models", "--litserve", "x"], "one NAME at a time"),
+        *(
+            (["fd1", exit, "x", *other], f"{other[0]} does not go together")
+            for exit in ("--triton", "--litserve")
+            for other in (["--register"], ["--kserve", "x"], ["--list"], ["--show", "fd1.mar"], ["--verify", "fd1.mar"])
+        ),
         (["fd1", "td1"], "one NAME at a time"),
     ):
         with pytest.raises(SystemExit):
@@ -241,6 +248,7 @@ def test_the_packages_are_those_of_the_requirements() -> None:
     named = [
         packages.NUMPY,
         packages.OBJECTS,
+        packages.TORCH,
         *packages.COMMON,
         *(p for each in packages.BACKENDS.values() for p in each),
     ]
@@ -254,6 +262,30 @@ def test_an_export_decodes_with_what_torchserves_workers_decode_with() -> None:
     engines = {package for each in packages.BACKENDS.values() for package in each}
     of_the_server = {each for each in pinned if each.startswith(("torchserve==", "psutil==", "requests=="))}
     assert {packages.NUMPY, *packages.COMMON} == pinned - engines - of_the_server
+
+
+def on(source: Source, backend: str) -> Source:
+    """The same, as if its engine were of that backend."""
+    return replace(source, recipe=replace(source.recipe, detect=replace(source.recipe.detect, backend=backend)))
+
+
+@pytest.mark.parametrize("backend", ["openvino", "eager", "torchscript", "tensorrt"])
+def test_what_a_backend_needs_is_installed_or_named(shelf: Shelf, backend: str) -> None:
+    source = on(Source.of(shelf.get("fd1")), backend)
+    pinned = packages.requirements(source).decode()
+    container, readmes = litserve.dockerfile(source), (litserve.readme(source), triton.readme(source))
+    assert ("openvino==" in pinned) == (backend == "openvino")
+    assert bool(container) == (backend != "tensorrt") == ("a container of it" in readmes[0])
+    assert (f"pip install --no-cache-dir {packages.TORCH}\n" in container) == (backend in ("eager", "torchscript"))
+    for readme in readmes:
+        assert (packages.TORCH in readme) == (backend != "openvino")
+    for command in re.findall(r"docker run .+", container + readmes[1]):
+        assert "--stop-timeout 60" in command
+
+
+def test_a_backend_of_which_it_is_not_known_what_it_needs_is_refused(shelf: Shelf) -> None:
+    with pytest.raises(BadArchive, match="fd1 runs on abacus, and what that needs"):
+        packages.requirements(on(Source.of(shelf.get("fd1")), "abacus"))
 
 
 def test_the_drawn_picture_and_its_depth_map_are_of_one_size() -> None:
