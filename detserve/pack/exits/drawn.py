@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
 
 
 def picture() -> bytes:
-    """The JPEG that the demo's page starts with, 960x540 pixels: four portraits, with names and a sign to read."""
-    return files("detserve").joinpath("demo/static/sample.jpg").read_bytes()
+    """The JPEG that the demo's page starts with too, 960x540 pixels: four portraits, with names and a sign to read."""
+    return Path(__file__).with_suffix(".jpg").read_bytes()
 
 
 def depth() -> bytes:
