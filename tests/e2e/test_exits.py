@@ -206,6 +206,10 @@ def test_what_our_v2_takes_and_triton_does_not(server: Server, litserve: Exit, t
     ours, lit, nvidia = (asked(each, inner) for each in (server, litserve, triton))
     same(ours, lit)
     assert detections(ours) == ["[]"] != detections(nvidia)
+    said = [(body["model_version"], body["outputs"][0]["shape"]) for body in (ours.json(), nvidia.json())]
+    assert said == [("1.0", [1]), ("1", [1, 1])]
+    nobodys = asked(triton, document([astronaut], {}), "other")
+    assert (nobodys.status_code, *nobodys.json()) == (404, "error")
 
 
 @pytest.mark.parametrize("form", ["instances", "inputs"])
