@@ -11,7 +11,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 # What goes into an archive, and what makes it.
-CODE := $(shell python3 detserve/archives/contents.py) $(wildcard detserve/pack/*.py) detserve/places.py
+CODE := $(shell python3 detserve/archives/contents.py)
 
 .PHONY: serve demo test test-slow test-all chaos check audit format bench clean
 

@@ -19,6 +19,11 @@ class FreshBuild(build_py):
 setup(
     packages=[*find_packages(include=["detserve", "detserve.*"]), "detserve.config", "detserve.handlers"],
     package_dir={"detserve.config": "config", "detserve.handlers": "handlers"},
-    package_data={"detserve.config": ["*"], "detserve": ["py.typed"], "detserve.demo": ["static/*"]},
+    package_data={
+        "detserve.config": ["*"],
+        "detserve": ["py.typed"],
+        "detserve.demo": ["static/*"],
+        "detserve.pack.exits": ["*.jpg"],
+    },
     cmdclass={"build_py": FreshBuild},
 )

@@ -23,13 +23,18 @@ from detserve.archives import contents  # noqa: E402
 def prepare(folder: Path, names: Sequence[str], backend: str, precision: str | None, tolerant: bool) -> Path:
     """Pack those models that have no archive yet for this machine → the folder of all their archives.
 
-    Exits with status 1 when one cannot be packed. tolerant: go on then; serve.py names what is missing.
+    Exits with status 1 when the folder cannot be written, and when a model cannot be packed. tolerant: go on then;
+    serve.py names what is missing.
     """
     if not names:
         sys.exit("engines: MODELS names the models to build engines for, MODELS='fd1 td1' for instance")
     store = folder / f"{device()}-{_digest(backend, precision)}"
-    store.mkdir(parents=True, exist_ok=True)
-    with (store / ".lock").open("w") as lock:
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        lock = (store / ".lock").open("w")
+    except OSError as error:
+        sys.exit(f"engines: ENGINES: cannot write {store}: {error.strerror}; mount a volume that this user may write")
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two containers one packs, and the other finds the archives
         missing = [name for name in names if not (store / f"{name}.mar").is_file()]
         for i, name in enumerate(missing, 1):
@@ -56,9 +61,9 @@ def device() -> str:
 
 
 def _digest(backend: str, precision: str | None) -> str:
-    """A digest of everything that goes into an archive or decides about it, except installed packages."""
+    """A digest of everything that goes into an archive or decides what it becomes, except installed packages."""
     digest = hashlib.sha256(f"{backend} {precision}".encode())
     models = {path.name: path for path in sorted((ROOT / "config").glob("*.yaml")) if path.name != "metrics.yaml"}
-    for name, path in (contents.files() | models).items():
+    for name, path in (contents.files() | contents.deciding() | models).items():
         digest.update(name.encode() + path.read_bytes())
     return digest.hexdigest()[:12]

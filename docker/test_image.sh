@@ -62,9 +62,10 @@ found=$(inside find / -xdev -type f -perm /6000 2>/dev/null; inside find /opt/ve
 [ -z "$found" ] || fail "in the image: $found"
 
 say "variables that make no sense"
-refused "BATCH_SIZE is a whole number of at least 1, not 'abc'" -e BATCH_SIZE=abc
-refused "DETSERVE_THREADS is a whole number of at least 1, not 'abc'" -e DETSERVE_THREADS=abc
+refused "BATCH_SIZE is a whole number from 1 to 1000, not 'abc'" -e BATCH_SIZE=abc
+refused "DETSERVE_THREADS is a whole number from 1 to 1000, not 'abc'" -e DETSERVE_THREADS=abc
 refused "MODELS is NAME or NAME=WORKERS each, 'fd1=2 td1' for instance, not 'fd1=x'" -e MODELS=fd1=x
+refused "ENGINES: this image serves the archives that it holds and builds none: leave it out" -e ENGINES=/tmp
 refused "MODELS: no archive of fd9 in /app/model_store, only fd1, ocr1, td1" -e MODELS=fd9
 
 say "read-only, without capabilities, as a user of its own; a key is asked for"

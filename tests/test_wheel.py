@@ -99,7 +99,11 @@ def test_the_wheel_has_the_package_its_settings_and_the_handler_and_nothing_else
     page = {path.relative_to(ROOT).as_posix() for path in (ROOT / "detserve/demo/static").iterdir()}
     with zipfile.ZipFile(wheel) as held:
         names = {name for name in held.namelist() if ".dist-info/" not in name}
-    beside |= page | {f"detserve/handlers/{name}" for name in STARTED} | {"detserve/py.typed"}
+    beside |= (
+        page
+        | {f"detserve/handlers/{name}" for name in STARTED}
+        | {"detserve/py.typed", "detserve/pack/exits/drawn.jpg"}
+    )
     assert names == package | beside
 
 

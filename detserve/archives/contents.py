@@ -1,8 +1,8 @@
-"""Contents: the files of detserve that go into every archive. This is the only list of them.
+"""Contents: the files of detserve that go into every archive, and those that decide what it becomes. The only lists.
 
-Packing writes these files, the Makefile packs anew when one of them changes, and docker/engines.py builds new engines
-then. A worker has no code for packing, clients, load tests or serving. Run as a script, this module prints their paths;
-it needs nothing but Python, and no other module of detserve.
+Packing writes the first. When a file of either changes, the Makefile packs anew, and docker/engines.py builds new
+engines. A worker has no code for packing, clients, load tests or serving. Run as a script, this module prints the paths
+of both; it needs nothing but Python, and no other module of detserve.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1]
 ROOMS = ("core", "pictures", "text", "models", "engines", "archives", "worker")
 MODULES = ("__init__.py", "errors.py", "options.py", "spec.py", "detections.py")
-
+DECIDE = ("pack/*.py", "places.py", "serve/__init__.py", "serve/defaults.py", "serve/model_config.py")
+"""What makes an archive and stays outside of it."""
 
 HANDLER = "picture_handler.py"
 """What TorchServe finds in an archive as its handler."""
@@ -29,5 +30,11 @@ def files() -> dict[str, Path]:
     return {path.relative_to(PACKAGE.parent).as_posix(): path for path in sorted(modules)} | outside
 
 
+def deciding() -> dict[str, Path]:
+    """The same of the files that make an archive and are not in it."""
+    paths = (path for pattern in DECIDE for path in sorted(PACKAGE.glob(pattern)))
+    return {path.relative_to(PACKAGE.parent).as_posix(): path for path in paths}
+
+
 if __name__ == "__main__":
-    print("\n".join(map(str, files().values())))
+    print("\n".join(map(str, (files() | deciding()).values())))

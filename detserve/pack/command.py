@@ -82,10 +82,13 @@ def parse(arguments: Sequence[str] | None, prog: str = "repack.py") -> argparse.
     given = {key for key, value in vars(options).items() if value != parser.get_default(key)}
     options.anew = bool(given - {"names", "out", "triton", "litserve"})
     options.name = next(iter(options.names), None)
-    if len(options.names) > 1 and not options.triton:
-        parser.error(f"one NAME at a time, and --triton DIR takes several: {' '.join(options.names)}")
-    if not options.name and (options.triton or options.litserve):
-        parser.error("--triton and --litserve want the NAME of what to lay out, fd1 for instance")
+    if len(options.names) > 1 and (options.litserve or not options.triton):
+        parser.error(f"one NAME at a time, and --triton DIR alone takes several: {' '.join(options.names)}")
+    if options.triton or options.litserve:
+        if not options.name:
+            parser.error("--triton and --litserve want the NAME of what to lay out, fd1 for instance")
+        if beside := sorted(given & {"register", "kserve", "list", "show", "verify"}):
+            parser.error(f"--{beside[0]} does not go together with --triton and --litserve: run one after the other")
     if not (options.name or options.list or options.show or options.verify or options.kserve):
         parser.error("a NAME is needed, fd1 for instance; or --list, --show, --verify FILE.mar, --kserve DIR")
     # The spellings of older repack scripts.

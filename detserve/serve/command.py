@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "serve.py") -> int:
     for number in ENDING:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup stays in force
             signal.signal(number, _end)
-    options = _parse(arguments, prog)
+    options = parse(arguments, prog)
     try:
         settings, lineup = _settings(options), _lineup(options)
         serve(replace(settings, preload=dict(lineup.models)) if options.no_model_api else settings, lineup)
@@ -104,7 +104,8 @@ def _settings(options: argparse.Namespace) -> Settings:
     )
 
 
-def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
+    """The command line. Exits with status 2 and argparse's lines for one that makes no sense."""
     parser = argparse.ArgumentParser(prog=prog, description="Serve archives of the model store with TorchServe.")
     add = parser.add_argument
     add(

@@ -14,18 +14,23 @@ matches() { printf %s "$1" | grep -qxE "$2"; }
 : "${RATE:=50}" "${BURST:=100}" "${REQUESTS:=32}" "${FORMS:=2}" "${FORM_MB:=8}"
 : "${SLOW_SECONDS:=10}" "${IDLE_SECONDS:=30}"
 
-matches "$SERVER" '[A-Za-z0-9._-]+:[0-9]{1,5}' || fail "SERVER is HOST:PORT, server:8080 for instance, not '$SERVER'"
+port='([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])'
+byte='(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])'
+address="$byte(\\.$byte){3}"
+matches "$SERVER" "[A-Za-z0-9._-]+:$port" || fail "SERVER is HOST:PORT, server:8080 for instance, not '$SERVER'"
 matches "$HEALTH" '/[A-Za-z0-9._/-]*' || fail "HEALTH is a path of the server, /ping for instance, not '$HEALTH'"
-matches "$ADDRESS" '[0-9]{1,3}(\.[0-9]{1,3}){3}' || fail "ADDRESS is an IPv4 address, 0.0.0.0 for instance, not '$ADDRESS'"
+matches "$ADDRESS" "$address" || fail "ADDRESS is an IPv4 address, 0.0.0.0 for instance, not '$ADDRESS'"
+matches "$PORT" "$port" || fail "PORT is a whole number from 1 to 65535, not '$PORT'"
 value=
-for name in PORT RATE BURST REQUESTS FORMS FORM_MB SLOW_SECONDS IDLE_SECONDS; do
+for name in RATE BURST REQUESTS FORMS FORM_MB SLOW_SECONDS IDLE_SECONDS; do
     eval "value=\$$name"
     matches "$value" '[1-9][0-9]{0,4}' || fail "$name is a whole number from 1 to 99999, not '$value'"
 done
 trusted=
-for address in $TRUSTED; do
-    matches "$address" '[0-9.]+(/[0-9]{1,2})?' || fail "TRUSTED is IPv4 addresses, 10.0.0.0/8 for instance, not '$address'"
-    trusted="${trusted}set_real_ip_from $address; "
+for value in $TRUSTED; do
+    matches "$value" "$address(/([12]?[0-9]|3[0-2]))?" ||
+        fail "TRUSTED is IPv4 addresses, 10.0.0.0/8 for instance, not '$value'"
+    trusted="${trusted}set_real_ip_from $value; "
 done
 case $(printf %s "$TLS" | tr '[:upper:]' '[:lower:]') in
     on | 1 | true | yes)
@@ -51,6 +56,11 @@ mkdir -p "$RUN_DIR" && chmod 755 "$RUN_DIR" && [ -w "$RUN_DIR" ] || fail "RUN_DI
 # shellcheck disable=SC2016 # the names, not their values
 names='$SERVER $HEALTH $RATE $BURST $REQUESTS $FORMS $FORM_MB $SLOW_SECONDS $IDLE_SECONDS $LISTEN $TLS_LINES $TRUSTED_LINES'
 envsubst "$names" <"$(dirname "$0")/nginx.conf.template" >"$RUN_DIR/nginx.conf"
+# What the machine has a say in: an address that is not its own, a certificate that does not fit its key.
+said=$(nginx -t -q -p "$RUN_DIR" -c nginx.conf -e stderr 2>&1) || case $said in
+    *"host not found in upstream"*) fail "SERVER: '${SERVER%:*}' has no address (yet); start the server first" ;;
+    *) fail "nginx cannot start: $(printf %s "$said" | sed -nE 's/.*\[emerg\] ([0-9#]+: )?//p' | head -n 1)" ;;
+esac
 # shellcheck disable=SC3045 # dash has both
 ulimit -n "$(ulimit -Hn)" # a connection is a file, and so is the one behind it
 exec nginx -p "$RUN_DIR" -c nginx.conf -e stderr -g 'daemon off;' "$@"

@@ -19,6 +19,21 @@ ROOT = Path(__file__).parents[2]
 NOT_FOR_WORKERS = ("pack", "client", "demo", "bench", "bulk", "serve", "serving", "cli.py", "places.py", "__main__.py")
 
 
+def test_what_decides_is_all_that_packing_imports() -> None:
+    """Of detserve, beside what goes into the archive: neither less nor code that has nothing to do with it."""
+    code = "import sys, detserve.pack.command, detserve.pack.packer, detserve.pack.agreement; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    imported = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    modules = {name.replace(".", "/") for name in imported if name.startswith("detserve.")}
+    listed = {
+        name.removesuffix(".py").removesuffix("/__init__")
+        for name in (*contents.files(), *contents.deciding())
+        if name.startswith("detserve/")
+    }
+    assert modules <= listed
+    assert {name.removesuffix(".py").removesuffix("/__init__") for name in contents.deciding()} <= modules
+
+
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """The parts of the project that packing is made of, in a folder of their own."""
@@ -73,6 +88,7 @@ def test_a_change_of_the_client_packs_nothing_anew_and_one_of_the_worker_does(co
         "handlers/picture_handler.py",
         "config/fd1.yaml",
         "detserve/pack/packer.py",
+        "detserve/serve/defaults.py",
     ):
         os.utime(copy / packed, (later + 10, later + 10))
         assert "repack.py fd1" in makes(), packed
@@ -96,7 +112,14 @@ def test_a_change_of_the_client_builds_no_engine_anew_in_a_container(copy: Path)
     for unpacked in ("detserve/client/command.py", "detserve/serve/frontend.py", "config/metrics.yaml"):
         append(unpacked)
     assert digest() == first
-    for packed in ("detserve/core/letterbox.py", "handlers/picture_handler.py", "config/td1.yaml"):
+    for packed in (
+        "detserve/core/letterbox.py",
+        "handlers/picture_handler.py",
+        "config/td1.yaml",
+        "detserve/pack/packer.py",
+        "detserve/serve/defaults.py",
+        "detserve/places.py",
+    ):
         before = digest()
         append(packed)
         assert digest() != before, packed

@@ -18,7 +18,7 @@ from detserve.demo.guard import POLICY
 from detserve.demo.upstream import Upstream
 from detserve.errors import BadSpec
 from detserve.serve.launch import free_ports
-from docs.draw_sample import PICTURE, draw_sample
+from docs.draw_sample import PICTURE, WARM_UP, draw_sample
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(STATIC.glob("*.js"))
@@ -92,6 +92,7 @@ def test_the_sample_is_what_the_command_draws() -> None:
     with PIL.Image.open(PICTURE) as held:
         difference = np.abs(np.asarray(held, float) - np.asarray(draw_sample(), float))
     assert difference.mean() < 4, "python -m docs.draw_sample makes it"
+    assert WARM_UP.read_bytes() == PICTURE.read_bytes()
 
 
 def test_the_token_is_read_from_the_environment_alone() -> None:

@@ -108,18 +108,21 @@ def test_where_none_is_left_the_container_ends(settings: Settings, container: St
         ({"MODELS": "echo =2"}, "MODELS is NAME or NAME=WORKERS each, 'fd1=2 td1' for instance, not '=2'"),
         ({"MODELS": "echo echo=2"}, "MODELS names echo twice"),
         ({"MODELS": "echo fd9"}, "MODELS: no archive of fd9 in {store}, only echo"),
-        ({"WORKERS": "-1"}, "WORKERS is a whole number of at least 0, not '-1'"),
-        ({"BATCH_SIZE": "abc"}, "BATCH_SIZE is a whole number of at least 1, not 'abc'"),
-        ({"BATCH_SIZE": "0"}, "BATCH_SIZE is a whole number of at least 1, not '0'"),
-        ({"MAX_BATCH_DELAY": "2.5"}, "MAX_BATCH_DELAY is a whole number of at least 0, not '2.5'"),
-        ({"TOKEN_MINUTES": "0"}, "TOKEN_MINUTES is a whole number of at least 1, not '0'"),
-        ({"STOP_TIMEOUT": "60s"}, "STOP_TIMEOUT is a whole number of at least 1, not '60s'"),
-        ({"DETSERVE_THREADS": "abc"}, "DETSERVE_THREADS is a whole number of at least 1, not 'abc'"),
+        ({"WORKERS": "-1"}, "WORKERS is a whole number from 0 to 1000, not '-1'"),
+        ({"BATCH_SIZE": "abc"}, "BATCH_SIZE is a whole number from 1 to 1000, not 'abc'"),
+        ({"BATCH_SIZE": "0"}, "BATCH_SIZE is a whole number from 1 to 1000, not '0'"),
+        ({"MAX_BATCH_DELAY": "2.5"}, "MAX_BATCH_DELAY is a whole number from 0 to 60000, not '2.5'"),
+        ({"TOKEN_MINUTES": "0"}, "TOKEN_MINUTES is a whole number from 1 to 5270400, not '0'"),
+        ({"TOKEN_MINUTES": "9" * 5000}, f"TOKEN_MINUTES is a whole number from 1 to 5270400, not '{'9' * 40}'"),
+        ({"STOP_TIMEOUT": "60s"}, "STOP_TIMEOUT is a whole number from 1 to 86400, not '60s'"),
+        ({"DETSERVE_THREADS": "abc"}, "DETSERVE_THREADS is a whole number from 1 to 1000, not 'abc'"),
         ({"METRICS_ADDRESS": "localhost"}, "METRICS_ADDRESS is an IPv4 address, 0.0.0.0 for instance, not 'localhost'"),
         ({"ENGINES": "/nowhere", "MODELS": "fd1", "BACKEND": "trt"},
          "BACKEND is one of auto, eager, onnx, openvino, tensorrt, torchscript, not 'trt'"),
         ({"ENGINES": "/nowhere", "MODELS": "fd1", "PRECISION": "half"},
          "PRECISION is one of auto, fp32, fp16, bf16, int8, not 'half'"),
+        ({"ENGINES": "/proc/version", "MODELS": "fd1"},
+         "ENGINES is a folder that this user may write, '/proc/version' is not: mount a volume there"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_by_its_name_before_anything_is_said(
@@ -130,6 +133,39 @@ def test_what_makes_no_sense_is_refused_by_its_name_before_anything_is_said(
     assert started.fail() == (1, expected)
     assert started.printed == ""
     assert not settings.run_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fd1=x"], "argument NAME[=WORKERS]: 'fd1=x' is not NAME or NAME=WORKERS, fd1=2 for instance"),
+        (["--batch-size", "many"], "argument --batch-size: invalid int value: 'many'"),
+        (["--batchsize", "2"], "unrecognized arguments: --batchsize"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused_likewise(
+    arguments: list[str], message: str, settings: Settings, container: Start
+) -> None:
+    started = container(settings, *arguments)
+    assert started.fail() == (1, f"entrypoint: {message}\n")
+    assert started.printed == ""
+
+
+def test_an_empty_store_is_said_to_be_one(settings: Settings, container: Start) -> None:
+    (settings.model_store / "echo.mar").unlink()
+    message = f"entrypoint: MODELS: no archive of fd1 in {settings.model_store}, which has none\n"
+    assert container(settings, MODELS="fd1").fail() == (1, message)
+
+
+def test_engines_that_cannot_be_kept_end_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the entry point saw a folder that it might write: on a full disk, for instance."""
+    monkeypatch.syspath_prepend(ROOT / "docker")
+    import engines
+
+    monkeypatch.setattr(engines, "device", lambda: "cpu")
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match=r"^engines: ENGINES: cannot write .*: Not a directory; mount a volume"):
+        engines.prepare(tmp_path / "file", ["fd1"], "onnx", None, tolerant=True)
 
 
 @pytest.mark.parametrize("word", ["false", "No", "0", "OFF"])

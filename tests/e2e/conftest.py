@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.exits import Exit, NoPackages, litserve_server, triton_server
 from tests.harness.archives import MODELS, Shelf
 from tests.harness.page import demo, ready
 from tests.harness.server import Server, serving
@@ -30,6 +31,27 @@ def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     """The server, its models ready; ended by SIGTERM, which must leave status 0."""
     with serving(store, tmp_path_factory.mktemp("run"), "--workers", "1") as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def litserve(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exit]:
+    """LitServe with fd1. The first run makes an environment of its packages, which takes a minute."""
+    try:
+        with litserve_server(shelf.get("fd1"), tmp_path_factory.mktemp("litserve")) as server:
+            yield server
+    except NoPackages as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def triton(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exit]:
+    """Triton with three models; its environment likewise."""
+    try:
+        archives = [shelf.get(name) for name in ("fd1", "td1", "ocr1")]
+        with triton_server(archives[0], tmp_path_factory.mktemp("triton"), *archives[1:]) as server:
+            yield server
+    except NoPackages as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -2,62 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import io
 import json
-import os
 import re
-import signal
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import suppress
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
-import psutil
 import pytest
 import requests
-from PIL import Image
 
-from benchmarks.exits import Exit, NoPackages, litserve_server, triton_on, triton_server
+from benchmarks.exits import Exit, litserve_server
 from detserve.bench import command as qpstest
-from detserve.client import TRITON, Client
+from detserve.bench import samples
+from detserve.client import TRITON, AsyncClient, Client
 from detserve.client import command as client_command
 from detserve.client.http import Http
 from detserve.client.protocol import PREDICTIONS, Question
 from detserve.client.transport import over_grpc
-from detserve.errors import SetupError
-from detserve.pack.exits import triton as triton_exit
 from tests.harness.archives import Shelf
+from tests.harness.exits import asked, detections, document, small
 from tests.harness.server import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 """The first run makes an environment for each of the two, which takes a minute."""
 
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture(scope="module")
-def litserve(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exit]:
-    try:
-        with litserve_server(shelf.get("fd1"), tmp_path_factory.mktemp("litserve")) as server:
-            yield server
-    except NoPackages as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
-def triton(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exit]:
-    try:
-        archives = [shelf.get(name) for name in ("fd1", "td1", "ocr1")]
-        with triton_server(archives[0], tmp_path_factory.mktemp("triton"), *archives[1:]) as server:
-            yield server
-    except NoPackages as error:
-        pytest.skip(str(error))
 
 
 @dataclass(frozen=True)
@@ -69,10 +41,15 @@ class Case:
     file: str = ""
     cut: int | None = None
     data: bytes | None = None
+    hole: bool = False
+    """Instead: a JPEG without its middle."""
 
     def picture(self, astronaut: bytes, shared: Path | None) -> bytes:
         if self.data is not None:
             return self.data
+        if self.hole:
+            whole = samples.photograph(1280, 720)
+            return whole[: len(whole) // 2] + whole[-2:]
         if self.file and shared is None:
             pytest.skip("the reference material (../shared) is not beside this checkout")
         data = (shared / "images" / self.file).read_bytes() if self.file and shared else astronaut
@@ -90,6 +67,7 @@ CASES = [
     Case("an option that is no number", {"max_detections": "lots"}),
     Case("no choice", {"maps": "perhaps"}),
     Case("cut short", cut=90_000),
+    Case("a hole", hole=True),
     Case("no picture", data=b"\x00\x01\x02 no picture"),
     Case("another format", data=b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"),
     Case("nothing", data=b""),
@@ -131,24 +109,12 @@ def test_litserve_answers_forms(server: Server, litserve: Exit, case: Case, pict
     same(*(requests.post(s.url + path, files=form, data=case.options, timeout=60) for s in (server, litserve)))
 
 
-def document(pictures: Sequence[bytes | str], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """A request of v2, in the one shape that all take; text stands as it is, where base64 should."""
-    data = [each if isinstance(each, str) else base64.b64encode(each).decode() for each in pictures]
-    tensor = {"name": "pictures", "shape": [len(data), 1], "datatype": "BYTES", "data": data}
-    return {"id": "seven", "parameters": parameters, "inputs": [tensor]}
-
-
-def detections(answer: requests.Response, model: str = "fd1") -> list[str]:
-    """The strings of an answer of v2, each of which is what a picture is answered with."""
-    body = answer.json()
-    (output,) = body["outputs"]
-    assert (body["id"], body["model_name"]) == ("seven", model)
-    assert (output["name"], output["datatype"], output["shape"][0]) == ("detections", "BYTES", len(output["data"]))
-    return output["data"]
-
-
-def asked(server: Server | Exit, sent: Mapping[str, Any], model: str = "fd1") -> requests.Response:
-    return requests.post(f"{server.url}/v2/models/{model}/infer", json=sent, timeout=60)
+@pytest.mark.parametrize("size", [0, 2 * 2**20])
+def test_litserve_answers_forms_without_the_name_of_a_file(
+    server: Server, litserve: Exit, astronaut: bytes, size: int
+) -> None:
+    form = {"data": (None, astronaut + bytes(size))}
+    same(*(requests.post(s.url + "/predictions/fd1", files=form, timeout=60) for s in (server, litserve)))
 
 
 def test_all_answer_v2(server: Server, litserve: Exit, triton: Exit, case: Case, picture: bytes) -> None:
@@ -205,6 +171,47 @@ def test_triton_reads_as_torchserve_does(
     assert detections(nvidia, model) == detections(ours, model)
 
 
+@pytest.mark.parametrize("model", ["td1", "ocr1"])
+def test_litserve_reads_as_torchserve_does(
+    server: Server, shelf: Shelf, litserve: Exit, shared: Path, tmp_path: Path, model: str
+) -> None:
+    picture = (shared / "images/stop_sign.jpg").read_bytes()
+    with litserve_server(shelf.get(model), tmp_path) as lit:
+        for headers in ({}, {"X-Detect": "off"}, {"X-Split": "words"}):
+            both = (requests.put(f"{s.url}/predictions/{model}", picture, headers=headers, timeout=60)
+                    for s in (server, lit))  # fmt: skip
+            same(*both)
+
+
+@pytest.mark.parametrize("count", [32, 33])
+def test_so_many_pictures_a_request(server: Server, litserve: Exit, triton: Exit, astronaut: bytes, count: int) -> None:
+    sent = document([small(astronaut)] * count, {})
+    ours, lit, nvidia = (asked(each, sent) for each in (server, litserve, triton))
+    same(ours, lit)
+    if count == 32:
+        assert detections(nvidia) == detections(ours)
+    else:
+        assert (ours.status_code, ours.json()["type"]) == (413, "too_many_pictures")
+        assert (nvidia.status_code, *nvidia.json()) == (400, "error")
+
+
+def test_what_our_v2_takes_and_triton_does_not(server: Server, litserve: Exit, triton: Exit, astronaut: bytes) -> None:
+    """A shape without its second axis is refused there, and `parameters` of the input are passed over."""
+    flat, inner = document([astronaut], {}), document([astronaut], {})
+    flat["inputs"][0]["shape"] = [1]
+    inner["inputs"][0]["parameters"] = {"conf_threshold": 0.999}
+    ours, lit, nvidia = (asked(each, flat) for each in (server, litserve, triton))
+    same(ours, lit)
+    assert ours.ok and (nvidia.status_code, *nvidia.json()) == (400, "error")
+    ours, lit, nvidia = (asked(each, inner) for each in (server, litserve, triton))
+    same(ours, lit)
+    assert detections(ours) == ["[]"] != detections(nvidia)
+    said = [(body["model_version"], body["outputs"][0]["shape"]) for body in (ours.json(), nvidia.json())]
+    assert said == [("1.0", [1]), ("1", [1, 1])]
+    nobodys = asked(triton, document([astronaut], {}), "other")
+    assert (nobodys.status_code, *nobodys.json()) == (404, "error")
+
+
 @pytest.mark.parametrize("form", ["instances", "inputs"])
 def test_litserve_takes_kserves_v1_and_odd_json(server: Server, litserve: Exit, astronaut: bytes, form: str) -> None:
     text = base64.b64encode(astronaut).decode()
@@ -224,48 +231,15 @@ def test_what_litserve_refuses_itself_is_in_our_form(litserve: Exit) -> None:
         404: requests.put(f"{litserve.url}/predictions/other", b"a", timeout=60),
         405: requests.delete(url, timeout=60),
         413: requests.put(url, bytes(33 * 2**20), timeout=60),
+        400: requests.post(url, b"a", headers={"Content-Type": "multipart/form-data"}, timeout=60),
     }
+    types = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 400: "bad_request"}
     for status, answer in answers.items():
-        assert (answer.status_code, answer.json()["code"]) == (status, status)
+        said = answer.json()
+        assert (answer.status_code, said["code"], said["type"]) == (status, status, types[status])
     assert requests.get(f"{litserve.url}/ping", timeout=60).json() == {"status": "Healthy"}
     form = {"Content-Type": "application/x-www-form-urlencoded"}  # as curl --data-binary says unless told otherwise
     assert requests.post(url, b"no picture", headers=form, timeout=60).json()["type"] == "bad_picture"
-
-
-def test_triton_is_ready_when_its_models_have_answered(triton: Exit, shelf: Shelf, tmp_path: Path) -> None:
-    """One whose picture for the warm-up is broken is not served, so the warm-up comes first."""
-    for name in ("fd1", "td1", "ocr1"):
-        (stats,) = requests.get(f"{triton.url}/v2/models/{name}/stats", timeout=60).json()["model_stats"]
-        assert stats["version"] == "1"
-        configuration = requests.get(f"{triton.url}/v2/models/{name}/config", timeout=60).json()
-        assert [each["name"] for each in configuration["model_warmup"]] == ["drawn"]
-    triton_exit.lay_out(shelf.get("fd1"), tmp_path / "models")
-    (tmp_path / "models/fd1/warmup/pictures").write_bytes(b"\xff\xff\xff\x7f")
-    with pytest.raises(SetupError), triton_on(tmp_path / "models", tmp_path):
-        pass
-
-
-def test_a_worker_of_litserve_that_dies_is_started_anew(litserve: Exit, astronaut: bytes) -> None:
-    """Its requests may get a 500, and no others."""
-
-    def workers() -> list[int]:
-        found = []
-        for process in litserve.process.children(recursive=True):
-            with suppress(psutil.Error):  # one that has just ended
-                if "spawn_main" in " ".join(process.cmdline()):
-                    found.append(process.pid)
-        return found
-
-    before = workers()
-    os.kill(before[0], signal.SIGKILL)
-    time.sleep(2)
-    deadline, good, said = time.monotonic() + 60, 0, set()
-    while good < 20 or len(workers()) < len(before):
-        assert time.monotonic() < deadline, (said, workers())
-        status = asked(litserve, document([astronaut], {})).status_code
-        said.add(status)
-        good = good + 1 if status == 200 else 0
-    assert said <= {200, 500}
 
 
 PROTOCOLS = ("http", "triton", "triton-grpc")
@@ -285,65 +259,13 @@ def test_the_client_the_library_and_qpstest_speak_to_all(
         with Client(url, form=form) as client:
             (face,) = client.faces(picture)
             assert [face.conf] == [each["conf"] for each in written]
+
+        async def found() -> list[float]:
+            async with AsyncClient(url, form=form) as client:
+                return [face.conf for face in await client.faces(picture)]
+
+        assert asyncio.run(found()) == [face.conf]
     load = ["--pictures", "512x512", "--concurrency", "4", "--warmup", "0", "--duration", "1"]
     assert qpstest.main([*at, *load, "--json", str(tmp_path / "load.json")]) == 0
     (record,) = json.loads((tmp_path / "load.json").read_text("utf-8"))["loads"]
     assert record["hits"] > 4 and not record["errors"]
-
-
-def test_triton_answers_what_is_under_way_when_it_is_ended(
-    shelf: Shelf, tmp_path: Path, triton: Exit, astronaut: bytes
-) -> None:
-    triton_exit.lay_out(shelf.get("fd1"), tmp_path / "models")
-    buffer = io.BytesIO()
-    Image.open(io.BytesIO(astronaut)).save(buffer, "JPEG")
-    sent = document([buffer.getvalue()] * 30, {})  # a small body, which has arrived long before it is answered
-    with triton_on(tmp_path / "models", tmp_path) as server, ThreadPoolExecutor(8) as callers:
-        running = [callers.submit(asked, server, sent) for _ in range(8)]
-        wait(running, return_when=FIRST_COMPLETED)  # by then the others have arrived
-        waiting = sum(not each.done() for each in running)
-        server.process.terminate()
-        assert [each.result().status_code for each in running] == [200] * 8
-        assert waiting > 2
-
-
-def test_a_model_that_cannot_load_says_why(shelf: Shelf, tmp_path: Path, triton: Exit) -> None:
-    triton_exit.lay_out(shelf.get("fd1"), tmp_path / "models")
-    for path in (tmp_path / "models/fd1/1/engine/detect").glob("*"):
-        path.write_bytes(b"no network")
-    with pytest.raises(SetupError), triton_on(tmp_path / "models", tmp_path):
-        pass
-    assert re.search(r"fd1 cannot be loaded: .+", (tmp_path / "triton.log").read_text("utf-8"))
-
-
-@pytest.mark.long  # provoked by a pause at the right moment: on a busy machine it once ended without a line
-def test_an_instance_that_triton_gave_up_ends_and_triton_says_so(shelf: Shelf, tmp_path: Path, triton: Exit) -> None:
-    """Triton alone would wait for it for ever, without a line in its log."""
-    triton_exit.lay_out(shelf.get("fd1"), tmp_path / "models")
-    Thread(target=pause_an_instance, args=(tmp_path / "models/fd1/1/model.py", 3.0), daemon=True).start()
-    with pytest.raises(SetupError), triton_on(tmp_path / "models", tmp_path):
-        pass
-    log = (tmp_path / "triton.log").read_text("utf-8")
-    assert re.search(r"fd1_0_[01] was given up by Triton while it was loading", log)
-    assert re.search(r"Stub process 'fd1_0_[01]' is not healthy", log)
-
-
-def pause_an_instance(model: Path, seconds: float) -> None:
-    """Stop a process of that model for so long, once it has begun to load the engine."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        for process in psutil.Process().children(recursive=True):
-            with suppress(psutil.Error):  # one that has just ended
-                if str(model) in process.cmdline() and any("openvino" in each.path for each in process.memory_maps()):
-                    process.suspend()
-                    time.sleep(seconds)
-                    process.resume()
-                    return
-        time.sleep(0.05)
-
-
-def test_numpy_2_is_refused_by_name(shelf: Shelf, tmp_path: Path, triton: Exit) -> None:
-    triton_exit.lay_out(shelf.get("fd1"), tmp_path / "models")
-    with pytest.raises(SetupError), triton_on(tmp_path / "models", tmp_path, python=Path(sys.prefix)):
-        pass
-    assert "wants 1.26" in (tmp_path / "triton.log").read_text("utf-8")

@@ -19,25 +19,16 @@ import pytest
 from benchmarks.exits import NoPackages, litserve_server, triton_server
 from detserve.serve.launch import free_ports
 from tests.harness.archives import Shelf
-from tests.harness.server import serving
+from tests.harness.server import ROOT, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-CONFIG = """\
-global
-    stats socket {socket} level admin
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 60s
-    timeout server 120s
-frontend callers
-    bind 127.0.0.1:{port}
-    default_backend {name}
-backend {name}
-    server old {old}
-    server new {new} disabled
-"""
+CONFIG = next(
+    block
+    for block in (ROOT / "docs" / "leaving-torchserve.md").read_text("utf-8").split("```\n")
+    if block.startswith("global\n")
+)
+"""That of the document."""
 
 
 class Proxy:
@@ -46,8 +37,16 @@ class Proxy:
     def __init__(self, folder: Path, old: str, new: str) -> None:
         self.port, self._socket = free_ports()["port"], folder / "admin.sock"
         self._config = folder / "haproxy.cfg"
-        names = {"socket": self._socket, "port": self.port, "name": "detserve", "old": old, "new": new}
-        self._config.write_text(CONFIG.format(**names))
+        config = CONFIG
+        for theirs, here in (
+            ("/run/haproxy/admin.sock", self._socket),
+            (":80\n", f"127.0.0.1:{self.port}\n"),
+            ("127.0.0.1:8080", old),
+            ("127.0.0.1:8000", new),
+        ):
+            assert config.count(theirs) == 1
+            config = config.replace(theirs, str(here))
+        self._config.write_text(config)
 
     @contextmanager
     def running(self) -> Iterator[None]:

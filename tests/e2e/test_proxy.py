@@ -134,7 +134,9 @@ def test_a_form_of_files_passes_and_has_limits_of_its_own(start: Start, server: 
     faces = server.predict("fd1", astronaut).content
     whole = requests.post(url(proxy), files={"data": astronaut}, data={"max_detections": "1"}, timeout=30)
     assert (whole.status_code, whole.content) == (200, faces)
-    assert error_of(put(proxy, FIELD * 30_000 + b"--a--\r\n", Content_Type=MULTIPART)) == (413, "body_too_large")
+    refused = put(proxy, FIELD * 30_000 + b"--a--\r\n", Content_Type=MULTIPART)
+    assert error_of(refused) == (413, "body_too_large")
+    assert "a form of more than 1 MiB" in refused.json()["message"]
     chunks = (FIELD * 1000 for _ in range(30))
     assert error_of(requests.post(url(proxy), chunks, headers={"Content-Type": MULTIPART}, timeout=30))[0] == 413
     for path in ("/v1/models/fd1:predict", "/v2/models/fd1/infer"):

@@ -35,7 +35,7 @@ def test_settings_come_back_from_the_command_line(settings: Settings) -> None:
         replace(settings, token_auth=True),
         replace(settings, token_auth=False),
     ):
-        assert command._settings(command._parse(options(changed), "serve.py")) == changed
+        assert command._settings(command.parse(options(changed), "serve.py")) == changed
 
 
 @pytest.mark.e2e

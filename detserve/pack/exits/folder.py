@@ -1,44 +1,81 @@
-"""Folder: files that appear together, or not at all."""
+"""Folder: an export as a whole, which appears at once or not at all and takes the place of one of ours alone."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from detserve.errors import BadArchive
 
+MARK = ".detserve"
+"""Lies in each export: what it is for, then the names of its files, a line each."""
+CACHE = "__pycache__"
+"""What Python itself puts beside an export that runs."""
 
-def write(folder: Path, files: Mapping[str, bytes], ours: str) -> None:
+
+def write(folder: Path, files: Mapping[str, bytes], target: str, keep: Iterable[str] = ()) -> None:
     """Make that folder of these files (name in it → content), in the place of an older one.
 
-    ours: a file by which an older one is known: a folder without it, unless it is empty, is somebody else's and stays.
-    Raises BadArchive then, and when the files cannot be written; nothing has changed in either case.
+    target: the server that it is for. keep: folders of the older one that go over into the new one.
+    Raises BadArchive for what `check` refuses, and when the files cannot be written; nothing has changed then.
     """
+    check(folder, target)
     try:
-        if folder.exists() and not (folder / ours).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-            raise BadArchive(f"{folder} holds something else; name a folder that is not there yet")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part") as scratch:
+        scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
+        new, old = scratch / "new", scratch / "old"
+        try:
             for name, content in files.items():
-                path = Path(scratch, "new", name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-            if folder.exists():
-                folder.rename(Path(scratch, "old"))
-            Path(scratch, "new").rename(folder)
+                (new / name).parent.mkdir(parents=True, exist_ok=True)
+                (new / name).write_bytes(content)
+            for name in keep:
+                shutil.copytree(folder / name, new / name, symlinks=True, ignore=shutil.ignore_patterns(CACHE))
+            (new / MARK).write_text("\n".join([_head(target), *_held(new)]) + "\n", "utf-8")
+            _swap(folder, new, old)
+        finally:
+            if folder.exists() or not old.exists():  # else it is all that there is of the older one
+                shutil.rmtree(scratch, ignore_errors=True)
     except (OSError, shutil.Error) as error:
         raise BadArchive(f"cannot write {folder}: {error}; nothing was changed there") from error
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Write one file whole, in the place of an older one. Raises BadArchive when it cannot be written."""
-    part = path.with_name(f".{path.name}.part")
+def check(folder: Path, target: str) -> None:
+    """Raises BadArchive for a folder that holds anything but an export for that server, as we wrote it."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise BadArchive(f"cannot write {path}: {error.strerror}") from error
+        if not folder.is_dir():
+            strange = [folder.name] if folder.exists() else []
+        else:
+            mark = folder / MARK
+            head, *names = mark.read_text("utf-8").splitlines() if mark.is_file() else [""]
+            strange = sorted({*_held(folder)} - ({*names, MARK} if head == _head(target) else set()))
+    except (OSError, ValueError) as error:
+        raise BadArchive(f"cannot read {folder}: {error}") from error
+    if strange:
+        raise BadArchive(
+            f"{folder} holds something else than an export for {target}, {strange[0]} for instance: "
+            "name a folder that is not there yet"
+        )
+
+
+def _head(target: str) -> str:
+    return f"Written by detserve for {target}; files that are not named here are not its own:"
+
+
+def _held(folder: Path) -> list[str]:
+    """Names of all that lies in a folder and below."""
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    names = (path.relative_to(folder) for path in found)
+    return sorted(name.as_posix() for name in names if CACHE not in name.parts)
+
+
+def _swap(folder: Path, new: Path, old: Path) -> None:
+    try:
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    except BaseException:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise

@@ -37,10 +37,11 @@ def lay_out(path: Path, target: Path, config_dir: Path = CONFIG_DIR) -> None:
         "serving.json": settings(source, serving, config_dir),
         "requirements.txt": packages.requirements(source),
         "requirements-server.txt": "".join(f"{package}\n" for package in PACKAGES).encode(),
-        "Dockerfile": dockerfile(source).encode(),
         "README.md": readme(source).encode(),
     }
-    folder.write(target, {**source.files, **own}, ours="server.py")
+    if text := dockerfile(source):
+        own["Dockerfile"] = text.encode()
+    folder.write(target, {**source.files, **own}, target="LitServe")
 
 
 def settings(source: Source, serving: Registration, config_dir: Path) -> bytes:
@@ -60,15 +61,19 @@ def settings(source: Source, serving: Registration, config_dir: Path) -> bytes:
 
 
 def dockerfile(source: Source) -> str:
-    """A container of it."""
-    by_hand = packages.by_hand(source)
+    """A container of it; "" for a GPU, whose driver and TensorRT an image has to fit."""
+    wanted = packages.by_hand(source)
+    if {*wanted} - {packages.TORCH}:
+        return ""
+    install = "".join(f"RUN pip install --no-cache-dir {package}\n" for package in wanted)
+    index = "# Names PyTorch's index of CPU builds: that for CUDA is larger by gigabytes.\nARG PIP_EXTRA_INDEX_URL\n"
     return f"""\
-# docker build -t {source.name} . && docker run --rm -p 8080:8080 --init {source.name}
+# docker build -t {source.name} . && docker run --rm -p 8080:8080 --init --stop-timeout 60 {source.name}
 FROM python:3.11-slim-bookworm
 WORKDIR /app
-COPY requirements.txt requirements-server.txt ./
+{index * bool(wanted)}{install}COPY requirements.txt requirements-server.txt ./
 RUN pip install --no-cache-dir --no-deps -r requirements.txt && pip install --no-cache-dir -r requirements-server.txt
-{f"# {by_hand}" if by_hand else ""}COPY . .
+COPY . .
 USER 65534
 EXPOSE 8080
 HEALTHCHECK --start-period=60s CMD ["python", "-c", \\
@@ -79,11 +84,12 @@ CMD ["python", "server.py", "--host", "0.0.0.0"]
 
 def readme(source: Source) -> str:
     """How to start it."""
+    container = "`Dockerfile` makes a container of it.\n" if dockerfile(source) else ""
     return f"""\
 # {source.name} on LitServe
 
 Written by detserve from {source.name}.mar, version {source.version}. It wants Python 3.11 or later.
-{packages.by_hand(source)}
+{packages.in_words(source)}
     pip install --no-deps -r requirements.txt && pip install -r requirements-server.txt
     python server.py --port 8080
     curl -T img.jpg localhost:8080/predictions/{source.name}
@@ -91,4 +97,4 @@ Written by detserve from {source.name}.mar, version {source.version}. It wants P
 Bodies, multipart, KServe's JSON, options, headers and errors are those of detserve's TorchServe. `GET /health` is 200
 when all workers have loaded. `serving.json` has the number of workers (0: one a core), the largest batch, the
 milliseconds that it waits, and the limits of queue and body. Keys, TLS and limits of callers are a proxy's task.
-"""
+{container}"""

@@ -41,6 +41,7 @@ WORKERS = SETTINGS["workers"] or len(os.sched_getaffinity(0))
 SERVERS = 1
 """Processes that speak HTTP. They hardly work, and two would each have their own queue."""
 ASKING_SECONDS = 1.0
+LOOKING_SECONDS = 1.0
 JSON = {"content-type": "application/json"}
 PATHS = (
     f"/predictions/{NAME}",
@@ -90,19 +91,21 @@ class Batches(LitLoop):  # type: ignore[misc]
         callback_runner: Any,
     ) -> None:
         """One batch."""
-        try:
-            # A worker that dies while it asks takes along whatever comes next: so it asks for a moment at a time.
-            taken = [request_queue.get(timeout=ASKING_SECONDS)]
-        except Empty:
-            return
-        end = time.monotonic() + SETTINGS["max_batch_delay"] / 1000
+        taken: list[Any] = []
+        # A worker that dies while it asks takes along whatever comes next: so it asks for a moment at a time.
+        wait, end = ASKING_SECONDS, 0.0
         while len(taken) < SETTINGS["batch_size"]:
             try:
-                taken.append(request_queue.get(timeout=max(0.0, end - time.monotonic())))
+                taken.append(request_queue.get(timeout=wait))
             except Empty:
                 break
-        for queue, name, _, _ in taken:  # so that they are answered where this worker dies
-            self.put_response(transport, queue, name, (), LitAPIStatus.START, LoopResponseType.REGULAR)
+            queue, name, *_ = taken[-1]
+            # Whose it is now: LitServe keeps this number with the request, and `Pictures.answer` asks whether it lives.
+            transport.send((name, ((), LitAPIStatus.START, LoopResponseType.REGULAR, os.getpid())), queue)
+            end = end or time.monotonic() + SETTINGS["max_batch_delay"] / 1000
+            wait = max(0.0, end - time.monotonic())
+        if not taken:
+            return
         replies = lit_api.predict([request for _, _, _, request in taken])
         for (queue, name, _, _), reply in zip(taken, replies, strict=True):
             self.put_response(transport, queue, name, reply, LitAPIStatus.OK, LoopResponseType.REGULAR)
@@ -119,25 +122,49 @@ class Pictures(LitSpec):  # type: ignore[misc]
 
     async def answer(self, request: Request) -> Response:
         """Hand a request to a worker, and its answer back."""
-        if len(self._server.response_buffer) >= SETTINGS["queue"] + WORKERS * SETTINGS["batch_size"]:
-            raise HTTPException(503, f"the queue of {SETTINGS['queue']} requests is full: ask again later")
-        name, item = uuid.uuid4().hex, ResponseBufferItem(asyncio.Event())
         row = await _row(request)
+        if len(self._server.response_buffer) >= SETTINGS["queue"] + WORKERS * SETTINGS["batch_size"]:
+            message = f"the queue of {SETTINGS['queue']} requests is full: ask again later"
+            raise HTTPException(503, message, {"retry-after": "1"})
+        name, item = uuid.uuid4().hex, ResponseBufferItem(asyncio.Event())
         headers = {key: value for key, value in request.headers.items() if key.startswith("x-")}
         self._server.response_buffer[name] = item
         try:
             queue = self._server._get_request_queue(self.api_path)
-            queue.put((self._server.app.response_queue_id, name, time.monotonic(), (row, headers)))
-            await asyncio.wait_for(item.event.wait(), SETTINGS["response_timeout"])
-        except TimeoutError:
-            raise HTTPException(500, f"no answer within {SETTINGS['response_timeout']} s") from None
+            await _answered(item, queue, (self._server.app.response_queue_id, name, time.monotonic(), (row, headers)))
         finally:
             del self._server.response_buffer[name]
-        response, status = item.response
-        if status != LitAPIStatus.OK:
-            raise HTTPException(500, "the worker of this request ended; it is started anew")
-        code, sent, body = response
+        (code, sent, body), _ = item.response
         return Response(body, code, sent)
+
+
+async def _answered(item: ResponseBufferItem, queue: Queue[Any], entry: tuple[Any, ...]) -> None:
+    """Put a request into the queue and wait for its answer. Raises HTTPException where there will be none.
+
+    LitServe starts a worker that died anew, but tells nobody in this process whose requests are lost.
+    """
+    end, lost = time.monotonic() + SETTINGS["response_timeout"], False
+    queue.put(entry)
+    while not item.event.is_set():
+        try:
+            await asyncio.wait_for(item.event.wait(), LOOKING_SECONDS)
+        except TimeoutError:
+            if time.monotonic() > end:
+                raise HTTPException(500, f"no answer within {SETTINGS['response_timeout']} s") from None
+            before, lost = lost, not _lives(item.worker_id) if item.worker_id else queue.empty()
+            if before and lost:  # seen twice, for what a worker sent last may be on its way
+                if item.worker_id:
+                    raise HTTPException(500, "the worker of this request ended; it is started anew") from None
+                queue.put(entry)  # a worker that died while it asked has taken it along
+                lost = False
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 async def _row(request: Request) -> Row:
@@ -152,20 +179,27 @@ async def _row(request: Request) -> Row:
             raise HTTPException(413, f"a body of more than {SETTINGS['max_body']} bytes")
         return message
 
-    limited = Request(request.scope, receive)
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        return {"body": await limited.body()}
-    form = await limited.form(max_files=16, max_fields=64)
-    return {key: await value.read() if isinstance(value, UploadFile) else value.encode() for key, value in form.items()}
+    kind = request.headers.get("content-type", "")
+    if not kind.startswith("multipart/form-data"):
+        return {"body": await Request(request.scope, receive).body()}
+    # A field without a file's name is text to Starlette: in this charset all bytes are letters, and come back the same.
+    headers = [each for each in request.scope["headers"] if each[0] != b"content-type"]
+    headers.append((b"content-type", f"{kind}; charset=latin-1".encode("latin-1")))
+    limited = Request({**request.scope, "headers": headers}, receive)
+    form = await limited.form(max_files=16, max_fields=64, max_part_size=SETTINGS["max_body"])
+    return {
+        key: await value.read() if isinstance(value, UploadFile) else value.encode("latin-1")
+        for key, value in form.items()
+    }
 
 
 async def failed(request: Request, error: Exception) -> Response:
     """An error that no worker has answered, in the form of those that it has."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     message = str(error.detail) if isinstance(error, HTTPException) else "the server failed; its log says why"
-    kinds = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 503: "queue_full"}
+    kinds = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 503: "queue_full"}
     body = json.dumps({"code": status, "type": kinds.get(status, "server_error"), "message": message})
-    return Response(body, status, JSON)
+    return Response(body, status, {**JSON, **(getattr(error, "headers", None) or {})})
 
 
 async def ping() -> Response:

@@ -7,6 +7,7 @@
     DIR/fd1/warmup/pictures         the picture that each instance answers before the model is ready
     DIR/fd1/README.md               how to start it
     DIR/fd1/requirements.txt        what its Python needs
+    DIR/fd1/.detserve               the names of all these, by which they are known as ours
 
 One model and no ensemble: steps of Python cost more between them than the steps themselves.
 """
@@ -37,21 +38,22 @@ def lay_out(path: Path, repository: Path, config_dir: Path = CONFIG_DIR) -> Path
     """Write the archive into a model repository → the folder of its version there; other versions stay.
 
     Workers, batches and their delay are as config_dir/NAME.yaml says. Raises BadArchive for an archive that Triton
-    cannot serve, BadSpec for a faulty configuration; then nothing was written.
+    cannot serve and for a model of somebody else's, BadSpec for a faulty configuration; then nothing was written.
     """
     source = Source.of(path)
     version = version_number(source)
     serving = ModelConfig.load(config_dir, source.name, registration(path)).serve
     model = repository / source.name
-    beside = {
+    own = {
         "README.md": readme(source).encode(),
         "requirements.txt": packages.requirements(source, numpy=NUMPY),
         **{f"warmup/{name}": strings for name, strings in warmup(source).items()},
         "config.pbtxt": config(source, serving, int(template(config_dir)["job_queue_size"])).encode(),
     }
-    folder.write(model / version, {**source.files, "model.py": MODEL.read_bytes()}, ours="model.py")
-    for name, content in beside.items():
-        folder.replace(model / name, content)
+    of_version = {f"{version}/{name}": content for name, content in source.files.items()}
+    of_version[f"{version}/model.py"] = MODEL.read_bytes()
+    others = (path.name for path in model.glob("*") if path.name.isdecimal() and path.name != version)
+    folder.write(model, {**own, **of_version}, target="Triton", keep=sorted(others))
     return model / version
 
 
@@ -125,19 +127,20 @@ Written by detserve from {name}.mar, version {source.version}. The whole pipelin
 answers, or an object of `code`, `type` and `message` in the place of a picture that cannot be answered.
 
 Start Triton in the folder that this model's folder lies in. Its Python must be 3.11 or 3.12, the one that Triton's
-backend was built for, with the packages of `requirements.txt`. They have numpy 1, which Triton's Python backend needs.
-{packages.by_hand(source)}
+backend was built for, with the packages of each model's `requirements.txt`. They have numpy 1, which Triton's Python
+backend needs.
+{packages.in_words(source)}
 In a container, of an image that has the Python backend and Python 3.12 (NVIDIA's `tritonserver`, 24.11 or later):
 
-    docker run --rm -p 8000:8000 -p 8001:8001 --shm-size 1g -v "$PWD:/models" "$TRITON_IMAGE" sh -c '
-        pip install --no-deps -r /models/{name}/requirements.txt &&
+    docker run --rm -p 8000:8000 -p 8001:8001 --shm-size 1g --stop-timeout 60 -v "$PWD:/models" "$TRITON_IMAGE" sh -c '
+        pip install --no-deps $(printf " -r %s" /models/*/requirements.txt) &&
         exec tritonserver --model-repository /models --http-header-forward-pattern "(?i)x-.*"'
 
 Without a container, by the server in the package {SERVER.partition("=")[0]}. It wants x86-64, glibc 2.35 and the shared
 library of Python 3.11:
 
     python3.11 -m venv triton
-    triton/bin/pip install --no-deps {SERVER} -r {name}/requirements.txt
+    triton/bin/pip install --no-deps {SERVER} $(printf " -r %s" */requirements.txt)
     at=triton/lib/python3.11/site-packages/pytriton/tritonserver
     ln -sf ../../python_backend_stubs/3.11/triton_python_backend_stub "$at/backends/python/"
     PATH="$PWD/triton/bin:$PATH" "$at/bin/tritonserver" --model-repository "$PWD" \\
