@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 
-def results(path: Path, number: int, size: tuple[int, int], detections: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The detections of a file with a picture of that (width, height), `entries` with the file's name in each.
+def image_ids(pictures: Sequence[Path]) -> list[int]:
+    """A number for each: the one in its name where all names are nothing but one, as COCO's are, else 1, 2, ..."""
+    named = [int(each.stem) for each in pictures if each.stem.isascii() and each.stem.isdigit()]
+    return named if len(set(named)) == len(pictures) else list(range(1, len(pictures) + 1))
 
-    image_id: the number in the file's name where it is nothing but one, as COCO's own are, else `number`.
-    """
-    image = int(path.stem) if path.stem.isascii() and path.stem.isdigit() else number
-    return [{"image_id": image, "file_name": path.name, **entry} for entry in entries(image, size, detections)]
+
+def results(path: Path, image_id: int, size: tuple[int, int], detections: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The detections of a file with a picture of that (width, height), `entries` with the file's name in each."""
+    return [{"image_id": image_id, "file_name": path.name, **entry} for entry in entries(image_id, size, detections)]
 
 
 def entries(image_id: int, size: tuple[int, int], detections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -38,7 +40,12 @@ def _entry(found: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
         entry["segmentation"] = found["mask_rle"]
     elif "polygons_ratio" in found:
         outlines = found["polygons_ratio"]
-        entry["segmentation"] = [[round(v * (width, height)[i % 2], 2) for i, v in enumerate(o)] for o in outlines]
+        # COCO's tools take no outline of fewer than three points, which a part of one or two pixels has.
+        entry["segmentation"] = [
+            [round(v * (width, height)[i % 2], 2) for i, v in enumerate(outline)]
+            for outline in outlines
+            if len(outline) >= 6
+        ]
     return entry
 
 

@@ -106,13 +106,16 @@ def size(text: str) -> tuple[int, int]:
 
 
 def request(options: argparse.Namespace) -> PackRequest:
-    """What to pack: the command line over config/NAME.yaml over the defaults. Raises BadSpec for what does not hold."""
+    """What to pack: the command line over a node configuration over config/NAME.yaml over the defaults.
+
+    Raises BadSpec for what does not hold.
+    """
     from detserve.pack.packer import ModelChoice, PackRequest
 
     config = ModelConfig.load(CONFIG_DIR, options.name).pack
-    chosen = {**config, **{key: value for key, value in vars(options).items() if value is not None}}
     if options.node_config:
-        chosen = {**node_config.read(options.node_config), **chosen}
+        config = {**config, **node_config.read(options.node_config)}
+    chosen = {**config, **{key: value for key, value in vars(options).items() if value is not None}}
     if "model" not in chosen:
         raise BadSpec(f"--model is needed: there is no config/{options.name}.yaml that names one; see --list")
     objects = objects_settings(chosen)

@@ -68,7 +68,8 @@ def test_faces_have_no_legend() -> None:
 def test_cocos_results_are_in_pixels(tmp_path: Path) -> None:
     bits = np.zeros((100, 200), bool)
     bits[10:20, 30:50] = True
-    entries = coco.results(Path("000000000139.jpg"), 7, (200, 100), [object_of(bits, "rle")])
+    entries = coco.results(Path("000000000139.jpg"), 139, (200, 100), [object_of(bits, "rle")])
+    bits[90, 100:102] = True  # two pixels have no outline of three points
     entries += coco.results(Path("b.jpg"), 7, (200, 100), [object_of(bits, "polygon")])
     assert [each["image_id"] for each in entries] == [139, 7]
     assert entries[0]["bbox"] == [50.0, 25.0, 100.0, 50.0]
@@ -77,6 +78,14 @@ def test_cocos_results_are_in_pixels(tmp_path: Path) -> None:
     assert entries[1]["segmentation"] == [[30.5, 10.5, 30.5, 19.5, 49.5, 19.5, 49.5, 10.5]]
     coco.write(tmp_path / "r.json", entries)
     assert json.loads((tmp_path / "r.json").read_text()) == entries
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [("000139 000285", [139, 285]), ("2 b", [1, 2]), ("a/7 b/7", [1, 2]), ("7 07", [1, 2]), ("½ 3", [1, 2])],
+)
+def test_pictures_have_the_numbers_of_their_names_or_none_has(names: str, ids: list[int]) -> None:
+    assert coco.image_ids([Path(f"{name}.jpg") for name in names.split()]) == ids
 
 
 def recording(root: Path, colours: str, depths: str | None) -> Path:

@@ -71,6 +71,28 @@ def test_depth_is_told_by_the_type_and_by_the_means(tmp_path: Path, kind: str, m
     assert request_of(path).detect.model == model
 
 
+def test_the_nodes_of_the_server_in_question(tmp_path: Path) -> None:
+    """Its three kinds of DETECTION_TYPE, of which the one with an engine is refused; and its range in millimetres."""
+    colour = request_of(node(tmp_path, DETECTION_TYPE="RGBMaskRCNNTorchServicer"))
+    assert colour.detect.model == "maskrcnn-d2-r50-fpn"
+    deep = FOUR.replace("GeneralizedRCNN", "RGBDRCNN").replace("build_resnet", "build_rgbd_resnet")
+    kind = {"DETECTION_TYPE": "RGBDMaskRCNNTorchServicer", "DEPTH_MIN": 900, "DEPTH_MAX": 1600}
+    detect = request_of(node(tmp_path, deep, **kind)).detect
+    assert detect.model == "maskrcnn-d2-r50-fpn-two-stems"
+    spec = models.find(detect.model).override(**detect.settings)
+    assert isinstance(spec, MaskRcnn)
+    assert (spec.depth_low, spec.depth_high) == (0.9, 1.6)
+
+
+def test_a_node_goes_before_the_models_yaml_and_after_the_command_line(tmp_path: Path) -> None:
+    """config/md1.yaml names a model of torchvision's."""
+    given = ["md1", "--node-config", str(node(tmp_path)), "--conf", "0.3"]
+    detect = command.request(command.parse(given)).detect
+    spec = models.find(detect.model).override(**detect.settings)
+    assert isinstance(spec, MaskRcnn)
+    assert (spec.name, spec.category_ids, spec.conf) == ("maskrcnn-d2-r50-fpn", (0, 1), 0.3)
+
+
 def test_a_configuration_may_be_built_on_one_beside_it(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("MODEL: {RESNETS: {DEPTH: 101}}\nTEST: {DETECTIONS_PER_IMAGE: 7}")
     told = read(node(tmp_path, "_BASE_: base.yaml\nMODEL: {RESNETS: {DEPTH: 50}}"))
@@ -89,6 +111,15 @@ def test_a_configuration_may_be_built_on_one_beside_it(tmp_path: Path) -> None:
         ("MODEL: {ROI_HEADS: {NAME: CascadeROIHeads}}", "MODEL.ROI_HEADS.NAME 'CascadeROIHeads'"),
         ("MODEL: {RPN: {IN_FEATURES: [p3, p4]}}", r"proposals on \['p3', 'p4'\]"),
         ("MODEL: {PIXEL_MEAN: [1, 2, 3, 4]}", "PIXEL_MEAN has four values"),
+        ("MODEL: {PIXEL_MEAN: grey}", "MODEL.PIXEL_MEAN must be a list of numbers, not 'grey'"),
+        ("MODEL: {ROI_BOX_HEAD: {BBOX_REG_WEIGHTS: [1, 1, 1, 1]}}", "MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS"),
+        ("MODEL: {RPN: {BBOX_REG_WEIGHTS: [10, 10, 5, 5]}}", "MODEL.RPN.BBOX_REG_WEIGHTS"),
+        ("MODEL: {ANCHOR_GENERATOR: {OFFSET: 0.5}}", "MODEL.ANCHOR_GENERATOR.OFFSET 0.5"),
+        ("MODEL: {ROI_BOX_HEAD: {USE_SIGMOID_CE: true}}", "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE True"),
+        ("MODEL: {PROPOSAL_GENERATOR: {MIN_SIZE: 4}}", "MODEL.PROPOSAL_GENERATOR.MIN_SIZE 4"),
+        ("TEST: {DETECTIONS_PER_IMAGE: 300}", "TEST.DETECTIONS_PER_IMAGE 300 is not served; at most 100"),
+        ("INPUT: {MIN_SIZE_TEST: abc}", "INPUT.MIN_SIZE_TEST must be a number, not 'abc'"),
+        ("INPUT: {MIN_SIZE_TEST: [800, 900]}", r"INPUT.MIN_SIZE_TEST must be a number, not \[800, 900\]"),
         ("INPUT: {FORMAT: L}", "INPUT.FORMAT 'L'"),
         ("[1, 2]", "no configuration of detectron2"),
         ("a: [", "config.yaml"),
@@ -105,6 +136,8 @@ def test_what_is_not_served_is_refused_by_its_name(tmp_path: Path, config: str, 
         ({"PORT": 50051}, "unknown: PORT"),
         ({"MODEL_WEIGHT": None}, "missing: MODEL_WEIGHT"),
         ({"DETECTION_TYPE": "thermal"}, "DETECTION_TYPE 'thermal'"),
+        ({"DETECTION_TYPE": "RGBDMaskRCNNTensorRTServicer", "ENGINE": "x.trt"}, "name the checkpoint"),
+        ({"DEPTH_MIN": 1000}, "unknown: DEPTH_MIN"),
         ({"MIN_SIZE": "large"}, "MIN_SIZE must be a number"),
     ],
 )

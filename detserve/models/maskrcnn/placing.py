@@ -12,6 +12,7 @@ from detserve.core.letterbox import Letterbox
 from detserve.models.maskrcnn.convention import Convention
 
 STRIDE = 32
+STRIP_PIXELS = 1 << 20
 INSIDE = 1
 """The value of the canvas's last channel where the picture lies; 0 in the padding."""
 
@@ -75,14 +76,23 @@ def depth_plane(depth: NDArray[Any], scale: float, bounds: tuple[float, float], 
     low, high = bounds
     # 1000 / 1000 is exact where 1000 · 0.001 may not be.
     units = 1 / scale
-    metres = depth.astype(np.float64) / (round(units) if abs(units - round(units)) < 1e-6 * units else units)
-    metres = np.where(np.isfinite(metres), metres, 0)
-    if relative:
-        metres = np.where(metres > high, 0, metres)
-        metres = np.maximum(metres - low, 0)
-        metres = metres - metres.min()
-        values = metres / (high - low) * 255
-    else:
-        values = np.where(metres > 0, (metres.clip(low, high) - low) / (high - low) * 255, 0)
-    plane: Pixels = values.astype(np.uint8)[..., None]
+    units = round(units) if abs(units - round(units)) < 1e-6 * units else units
+
+    def metres(rows: slice) -> NDArray[np.float64]:
+        found = depth[rows].astype(np.float64) / units
+        found = np.where(np.isfinite(found), found, 0)
+        return np.maximum(np.where(found > high, 0, found) - low, 0) if relative else found
+
+    # Strip by strip: whole, a picture of a hundred megapixels takes gigabytes.
+    height = max(1, STRIP_PIXELS // depth.shape[1])
+    strips = [slice(top, top + height) for top in range(0, depth.shape[0], height)]
+    least = min(metres(rows).min() for rows in strips) if relative else 0.0
+    plane = np.empty((*depth.shape, 1), np.uint8)
+    for rows in strips:
+        found = metres(rows)
+        if relative:
+            values = (found - least) / (high - low) * 255
+        else:
+            values = np.where(found > 0, (found.clip(low, high) - low) / (high - low) * 255, 0)
+        plane[rows, :, 0] = values.astype(np.uint8)
     return plane

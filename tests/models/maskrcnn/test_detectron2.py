@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from detserve.models.maskrcnn import placing
 from detserve.models.maskrcnn.anchors import anchors, cell_anchors
 from detserve.models.maskrcnn.boxes import apply_deltas
 from detserve.models.maskrcnn.convention import DETECTRON2
@@ -187,3 +188,13 @@ def test_depth_becomes_eight_bits_of_its_range(millimetres: tuple[int, ...], bit
 def test_depth_that_is_no_number_is_no_measurement() -> None:
     depth = np.array([[np.nan, np.inf, -np.inf, -3.0, 5.0]], np.float32)
     assert depth_plane(depth, 1.0, (0.0, 10.0), False)[..., 0].tolist() == [[0, 0, 0, 0, 127]]
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_depth_is_the_same_strip_by_strip(relative: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    depth = np.random.default_rng(0).integers(0, 2500, (90, 70), np.uint16)
+    depth[:40] += 200  # the least value lies in a later strip
+    whole = depth_plane(depth, 0.001, (1.0, 1.5), relative)
+    monkeypatch.setattr(placing, "STRIP_PIXELS", 1000)
+    assert (depth_plane(depth, 0.001, (1.0, 1.5), relative) == whole).all()
+    assert len(np.unique(whole)) > 200

@@ -124,6 +124,7 @@ def test_older_names_of_torchvision_are_taken() -> None:
 
 def test_what_detectron2_keeps_beside_weights_is_passed_over() -> None:
     extra = ["pixel_mean", "pixel_std", "proposal_generator.anchor_generator.cell_anchors.0"]
+    extra += ["backbone.bottom_up.stem.conv1.norm.num_batches_tracked"]  # of NORM: BN
     fits("maskrcnn-d2-r50-fpn", lambda state: {**state, **dict.fromkeys(extra, torch.zeros(3))})
 
 
