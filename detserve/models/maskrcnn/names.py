@@ -81,8 +81,9 @@ def load(
             "detectron2 and save the model's state_dict()"
         )
     counted = any(name.endswith(COUNTER) for name in state)
+    state = {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}
     if convention.name == "torchvision":
-        state = {_newer(name): tensor for name, tensor in state.items() if not name.endswith(COUNTER)}
+        state = {_newer(name): tensor for name, tensor in state.items()}
     else:
         state = {name: tensor for name, tensor in state.items() if not IGNORED.fullmatch(name)}
     problem = differences(wanted(networks, convention, stem), state)
