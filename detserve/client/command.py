@@ -3,7 +3,7 @@
 python client.py img.jpg                                   a line of JSON for each picture
 python client.py photos/ --out result/                     NAME.json and NAME.drawn.jpg for each
 python client.py 'scans/*.png' --model ocr1 --protocol grpc --out result/ --json
-python client.py recording/ --model md1 --out result/       color_image/ and depth_image/ in it, paired by name
+python client.py recording/ --model md3 --out result/       color_image/ and depth_image/ in it, paired by name
 python client.py page.jpg --model td1 --maps --out result/ what the network sees, NAME.map-MAP.jpg
 python client.py scan.pdf --model ocr1 --format pdf --out result/   a searchable PDF; also json, txt, md, hocr, alto
 python client.py photos/ party.mp4 --blur --out result/    faces made unrecognisable, in pictures and videos
@@ -111,6 +111,7 @@ def send_pictures(sources: Sequence[str], options: argparse.Namespace, prog: str
     failed = len(found.unpaired)
     pool = ThreadPoolExecutor(options.at_once)
     entries: list[list[dict[str, Any]]] = [[] for _ in shots]
+    image_ids = coco.image_ids([shot.colour for shot in shots])
     with transport(options) as send:
         ask = asking(options, send)
         folder = result_folder(options, ask) if options.out else None
@@ -124,7 +125,7 @@ def send_pictures(sources: Sequence[str], options: argparse.Namespace, prog: str
                 data = bytes(sent.colour) if isinstance(sent, WithDepth) else sent
                 if options.coco:
                     size = read_header(data).size
-                    entries[number] = coco.results(picture, number + 1, size, answer.detections)
+                    entries[number] = coco.results(picture, image_ids[number], size, answer.detections)
                 if folder is None:
                     return True, "" if options.coco else results.line(picture, answer)
                 folder.write(name, data, answer)
