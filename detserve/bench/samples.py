@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detserve.client.shots import COLOUR, shots_of
+from detserve.client.shots import folders_of, shots_of
 from detserve.core.detections import Pixels
 from detserve.errors import SetupError
 from detserve.pictures.depth import WithDepth
@@ -40,7 +40,7 @@ def load(source: str) -> Sequence[Sample]:
         return [Sample(f"{size}.jpg", of_size(size)) for size in (MIX if source == "mix" else (source,))]
     path = Path(source)
     try:
-        if (path / COLOUR).is_dir():
+        if folders_of(path):
             pictures = [Sample(shot.colour.name, shot.read()) for shot in shots_of([source]).shots]
         else:
             files = sorted(path.iterdir()) if path.is_dir() else [path]

@@ -7,16 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+LEAST_POINTS = 3
+"""COCO's tools refuse an outline of fewer."""
 
-def image_ids(pictures: Sequence[Path]) -> list[int]:
-    """A number for each: the one in its name where all names are nothing but one, as COCO's are, else 1, 2, ..."""
-    named = [int(each.stem) for each in pictures if each.stem.isascii() and each.stem.isdigit()]
-    return named if len(set(named)) == len(pictures) else list(range(1, len(pictures) + 1))
+
+def image_ids(paths: Sequence[Path]) -> list[int]:
+    """A number for each picture: the one that its file's name is, as COCO's own are, or 1, 2, … where any has another
+    name or two have the same number."""
+    names = [path.stem for path in paths]
+    numbers = [int(name) for name in names if name.isascii() and name.isdigit()]
+    return numbers if len(set(numbers)) == len(names) else [*range(1, len(names) + 1)]
 
 
 def results(path: Path, image_id: int, size: tuple[int, int], detections: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The detections of a file with a picture of that (width, height), `entries` with the file's name in each."""
-    return [{"image_id": image_id, "file_name": path.name, **entry} for entry in entries(image_id, size, detections)]
+    return [{"file_name": path.name, **entry} for entry in entries(image_id, size, detections)]
 
 
 def entries(image_id: int, size: tuple[int, int], detections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -39,13 +44,9 @@ def _entry(found: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
     if "mask_rle" in found:
         entry["segmentation"] = found["mask_rle"]
     elif "polygons_ratio" in found:
-        outlines = found["polygons_ratio"]
-        # COCO's tools take no outline of fewer than three points, which a part of one or two pixels has.
-        entry["segmentation"] = [
-            [round(v * (width, height)[i % 2], 2) for i, v in enumerate(outline)]
-            for outline in outlines
-            if len(outline) >= 6
-        ]
+        outlines = [outline for outline in found["polygons_ratio"] if len(outline) >= 2 * LEAST_POINTS]
+        if outlines:
+            entry["segmentation"] = [[round(v * (width, height)[i % 2], 2) for i, v in enumerate(o)] for o in outlines]
     return entry
 
 

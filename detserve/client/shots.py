@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,9 @@ from detserve.errors import SetupError
 from detserve.pictures.depth import WithDepth
 from detserve.pictures.files import find
 
-COLOUR, DEPTH = "color_image", "depth_image"
-"""Folders of a recording: in each a file a shot, of the same name but for its suffix."""
+FOLDERS = (("color_image", "depth_image"), ("color_img", "depth_img"))
+"""Folders of a recording: in each a file a shot, of the same name but for its suffix and for the words of `KIND`."""
+KIND = re.compile("color|depth")
 DEPTH_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
 
 
@@ -44,8 +46,8 @@ def shots_of(sources: Sequence[str], depth: Path | None = None) -> Shots:
     shots: list[Shot] = []
     unpaired: list[Path] = []
     for source in sources:
-        if (Path(source) / COLOUR).is_dir():
-            found = _recording(Path(source))
+        if folders := folders_of(Path(source)):
+            found = _recording(*folders)
             shots += found.shots
             unpaired += found.unpaired
         else:
@@ -53,21 +55,28 @@ def shots_of(sources: Sequence[str], depth: Path | None = None) -> Shots:
     shots = list(dict.fromkeys(shots))
     if depth is not None:
         if len(shots) != 1 or shots[0].depth:
-            raise SetupError(f"--depth is for one picture, not {len(shots)}: of many it lies in {DEPTH}/")
+            raise SetupError(f"--depth is for one picture, not {len(shots)}: of many it lies in {FOLDERS[0][1]}/")
         shots = [Shot(shots[0].colour, depth)]
     return Shots(shots, unpaired)
 
 
-def _recording(root: Path) -> Shots:
-    """Pairs of a root with the two folders; a root without the second has pictures alone."""
-    colours = find([str(root / COLOUR)])
-    if not (root / DEPTH).is_dir():
-        return Shots([Shot(path) for path in colours])
-    maps = {
-        path.stem: path
-        for path in sorted((root / DEPTH).iterdir())
-        if path.suffix.lower() in DEPTH_SUFFIXES and not path.name.startswith(".")
-    }
-    pairs = [Shot(path, maps.pop(path.stem)) for path in colours if path.stem in maps]
-    paired = {shot.colour for shot in pairs}
-    return Shots(pairs, [path for path in colours if path not in paired] + list(maps.values()))
+def folders_of(root: Path) -> tuple[Path, Path] | None:
+    """The folders of pictures and of maps of a recording, of which the second may be missing; None for no recording."""
+    return next(((root / colour, root / depth) for colour, depth in FOLDERS if (root / colour).is_dir()), None)
+
+
+def _recording(colour: Path, depth: Path) -> Found:
+    """Pairs of the two folders; where the second is missing, pictures alone. Of one name the first counts."""
+    colours = find([str(colour)])
+    if not depth.is_dir():
+        return Found([Shot(path) for path in colours])
+    files = [p for p in sorted(depth.iterdir()) if p.suffix.lower() in DEPTH_SUFFIXES and not p.name.startswith(".")]
+    maps = {_name(path): path for path in reversed(files)}
+    pairs = [Shot(path, maps.pop(_name(path))) for path in colours if _name(path) in maps]
+    paired = {path for shot in pairs for path in (shot.colour, shot.depth)}
+    return Found(pairs, [path for path in colours + files if path not in paired])
+
+
+def _name(path: Path) -> str:
+    """What the two files of a shot have in common."""
+    return KIND.sub("", path.stem)

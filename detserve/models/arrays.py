@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from detserve.errors import BadWeights
-from detserve.models.checkpoints import ADVICE, read_state_dict, refusal
+from detserve.models.checkpoints import ADVICE, plain, read_state_dict, refusal
 
 _MAKERS: dict[str, Any] = {
     "numpy.ndarray": np.ndarray,
@@ -39,7 +39,7 @@ _ZIP, _OLD_TORCH = b"PK", b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 
 
 def read_arrays(path: Path) -> dict[str, Tensor]:
-    """The weights of a checkpoint by name, float32 on the CPU, be they tensors or arrays.
+    """The weights of a checkpoint by name as `read_state_dict` gives them, be they tensors or arrays.
 
     The file is one of torch.save, or a plain pickle as the model zoo's .pkl; the weights are the whole of it or under
     "model". Raises BadWeights when it cannot be read or asks for anything that arrays do not need; that is not run.
@@ -100,7 +100,7 @@ def _tensors(path: Path, found: object) -> dict[str, Tensor]:
     }
     if not weights:
         raise BadWeights(f"{path}: holds no weights; {ADVICE}")
-    return {key: each.detach().float() if each.is_floating_point() else each for key, each in weights.items()}
+    return plain(weights)
 
 
 def _is_numeric(value: object) -> bool:

@@ -70,6 +70,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise BadWeights(f"{path}: no checkpoint of PyTorch, or a damaged one ({cause}); {ADVICE}") from error
     if not tensors:
         raise BadWeights(f"{path}: holds no weights; {ADVICE}")
+    return plain(tensors)
+
+
+def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Floating point as float32, without the prefix "module." where all keys have it."""
     prefix = "module." if all(key.startswith("module.") for key in tensors) else ""
     return {
         key.removeprefix(prefix): tensor.detach().float() if tensor.is_floating_point() else tensor

@@ -106,16 +106,12 @@ def size(text: str) -> tuple[int, int]:
 
 
 def request(options: argparse.Namespace) -> PackRequest:
-    """What to pack: the command line over a node configuration over config/NAME.yaml over the defaults.
-
-    Raises BadSpec for what does not hold.
-    """
+    """What to pack: the command line over a node configuration over config/NAME.yaml over the defaults."""
     from detserve.pack.packer import ModelChoice, PackRequest
 
     config = ModelConfig.load(CONFIG_DIR, options.name).pack
-    if options.node_config:
-        config = {**config, **node_config.read(options.node_config)}
-    chosen = {**config, **{key: value for key, value in vars(options).items() if value is not None}}
+    node = node_config.read(options.node_config) if options.node_config else {}
+    chosen = {**config, **node, **{key: value for key, value in vars(options).items() if value is not None}}
     if "model" not in chosen:
         raise BadSpec(f"--model is needed: there is no config/{options.name}.yaml that names one; see --list")
     objects = objects_settings(chosen)

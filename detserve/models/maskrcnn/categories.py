@@ -55,7 +55,8 @@ def read(path: Path, gaps: bool) -> Categories:
     try:
         document = json.loads(text)
     except ValueError:
-        document = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+        lines = map(str.strip, text.splitlines())
+        document = [line for line in lines if line and not line.startswith("#")]
     if isinstance(document, Mapping) and "categories" in document:
         document = document["categories"]
     try:

@@ -77,6 +77,11 @@ class MaskRcnn(PartedSpec):
         check(
             self.stem != "two" or self.convention == "detectron2", "two stems there are in detectron2's convention only"
         )
+        most = MOST_DETECTIONS
+        check(
+            self.max_detections <= most,
+            f"max_detections {self.max_detections} must be at most {most}: --max-detections {most}",
+        )
         check(self.levels in LEVELS, f"levels must be 4 or 5, not {self.levels}")
         check(0 <= self.depth_low < self.depth_high, "depth_low must be below depth_high")
         check(self.depth_scale > 0 and self.depth_std > 0, "depth_scale and depth_std must be above 0")

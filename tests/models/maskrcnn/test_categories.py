@@ -15,7 +15,7 @@ from detserve.models.maskrcnn.categories import coco, read
 @pytest.mark.parametrize(
     ("text", "gaps", "names", "ids"),
     [
-        ("cat\n\n# pets\ndog\n", False, ("cat", "dog"), (0, 1)),
+        ("cat\n\n# pets\n  # and more\n dog\n", False, ("cat", "dog"), (0, 1)),
         ("cat\ndog\n", True, ("cat", "dog"), (1, 2)),
         ('["cat", "dog"]', False, ("cat", "dog"), (0, 1)),
         ('{"dog": 1, "cat": 0}', False, ("cat", "dog"), (0, 1)),

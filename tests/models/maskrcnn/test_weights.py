@@ -23,7 +23,7 @@ STATE = {"backbone.a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "bac
 
 class Hostile:
     def __reduce__(self) -> Any:
-        return os.system, ("echo run > /tmp/detserve-hostile",)
+        return os.system, ("touch detserve-hostile",)
 
 
 def tensors() -> dict[str, torch.Tensor]:
@@ -49,18 +49,21 @@ def test_the_zoos_pickles_are_read(tmp_path: Path, protocol: int, wrapped: bool)
 
 @pytest.mark.parametrize("arrays", [False, True])
 @pytest.mark.parametrize("old", [False, True])
-def test_files_of_torch_save_are_read(tmp_path: Path, arrays: bool, old: bool) -> None:
+@pytest.mark.parametrize("prefix", ["", "module."])  # of a network that was trained on several GPUs
+def test_files_of_torch_save_are_read(tmp_path: Path, arrays: bool, old: bool, prefix: str) -> None:
     path = tmp_path / "model_final.pth"
-    state: dict[str, Any] = dict(STATE) if arrays else tensors()
+    state: dict[str, Any] = {prefix + key: value for key, value in (STATE if arrays else tensors()).items()}
     torch.save({"model": state, "iteration": 7}, path, _use_new_zipfile_serialization=not old)
     found = read_arrays(path)
     assert {key: value.tolist() for key, value in found.items()} == {key: v.tolist() for key, v in STATE.items()}
 
 
 @pytest.mark.parametrize("kind", ["pickle", "torch"])
-def test_what_a_pickle_asks_for_is_refused_and_not_run(tmp_path: Path, kind: str) -> None:
-    path, trace = tmp_path / "x.pkl", Path("/tmp/detserve-hostile")
-    trace.unlink(missing_ok=True)
+def test_what_a_pickle_asks_for_is_refused_and_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path, trace = tmp_path / "x.pkl", tmp_path / "detserve-hostile"
     document = {"model": {**STATE, "x": Hostile()}}
     if kind == "pickle":
         path.write_bytes(pickle.dumps(document))
@@ -124,7 +127,7 @@ def test_older_names_of_torchvision_are_taken() -> None:
 
 def test_what_detectron2_keeps_beside_weights_is_passed_over() -> None:
     extra = ["pixel_mean", "pixel_std", "proposal_generator.anchor_generator.cell_anchors.0"]
-    extra += ["backbone.bottom_up.stem.conv1.norm.num_batches_tracked"]  # of NORM: BN
+    extra.append("backbone.bottom_up.stem.conv1.norm.num_batches_tracked")  # with NORM: BN
     fits("maskrcnn-d2-r50-fpn", lambda state: {**state, **dict.fromkeys(extra, torch.zeros(3))})
 
 
@@ -150,8 +153,32 @@ def test_one_of_other_classes_is_refused_with_both_counts() -> None:
         names.load(networks, state, Path("x.pth"), model.rules, model.stem, 0.0)
 
 
-@pytest.mark.parametrize(("counted", "epsilon"), [(True, 1e-5), (False, 0.0)])
-def test_norms_that_count_batches_have_an_epsilon(counted: bool, epsilon: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "counted", "frozen", "epsilon"),
+    [
+        ("maskrcnn-r50-fpn", True, 0.0, 1e-5),
+        ("maskrcnn-r50-fpn", False, 0.0, 0.0),
+        ("maskrcnn-r50-fpn", False, 1e-5, 1e-5),
+        ("maskrcnn-d2-r50-fpn", False, 0.0, 1e-5),
+    ],
+)
+def test_norms_that_count_batches_have_an_epsilon(
+    monkeypatch: pytest.MonkeyPatch, name: str, counted: bool, frozen: float, epsilon: float
+) -> None:
+    folded, seen = names._folded, set()
+
+    def watched(layer: names.Layer, state: Any, epsilon: float) -> Any:
+        seen.add(epsilon)
+        return folded(layer, state, epsilon)
+
+    monkeypatch.setattr(names, "_folded", watched)
+    counter = {"backbone.body.bn1.num_batches_tracked": torch.tensor(0)} if counted else {}
+    fits(name, lambda state: {**state, **counter}, frozen_epsilon=frozen)
+    assert seen == {epsilon}
+
+
+@pytest.mark.parametrize("epsilon", [1e-5, 0.0])
+def test_norms_are_folded_into_the_weights_before_them(epsilon: float) -> None:
     layer = names.Layer("features", "stem.conv1", "conv", "bn")
     state = {"conv.weight": torch.ones(1, 1, 1, 1), **{f"bn.{key}": torch.ones(1) for key in names.NORM}}
     state["bn.running_var"] = torch.full((1,), 1e-5)
