@@ -117,7 +117,6 @@ def send_pictures(sources: Sequence[str], options: argparse.Namespace, prog: str
     pool = ThreadPoolExecutor(options.at_once)
     image_ids = coco.image_ids([shot.colour for shot in shots])
     entries: list[list[dict[str, Any]]] = [[] for _ in shots]
-    image_ids = coco.image_ids([shot.colour for shot in shots])
     with transport(options) as send:
         ask = asking(options, send)
         folder = result_folder(options, ask) if options.out else None

@@ -65,16 +65,16 @@ def folders_of(root: Path) -> tuple[Path, Path] | None:
     return next(((root / colour, root / depth) for colour, depth in FOLDERS if (root / colour).is_dir()), None)
 
 
-def _recording(colour: Path, depth: Path) -> Found:
+def _recording(colour: Path, depth: Path) -> Shots:
     """Pairs of the two folders; where the second is missing, pictures alone. Of one name the first counts."""
     colours = find([str(colour)])
     if not depth.is_dir():
-        return Found([Shot(path) for path in colours])
+        return Shots([Shot(path) for path in colours])
     files = [p for p in sorted(depth.iterdir()) if p.suffix.lower() in DEPTH_SUFFIXES and not p.name.startswith(".")]
     maps = {_name(path): path for path in reversed(files)}
     pairs = [Shot(path, maps.pop(_name(path))) for path in colours if _name(path) in maps]
     paired = {path for shot in pairs for path in (shot.colour, shot.depth)}
-    return Found(pairs, [path for path in colours + files if path not in paired])
+    return Shots(pairs, [path for path in colours + files if path not in paired])
 
 
 def _name(path: Path) -> str:

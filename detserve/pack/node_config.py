@@ -6,7 +6,7 @@ Such a server keeps node_config.json beside the files that it names: weights, de
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,6 @@ def _json(path: Path) -> Mapping[str, Any]:
 
 def _number(path: Path, node: Mapping[str, Any], key: str, kind: type) -> Any:
     try:
-        return kind(given[key])
+        return kind(node[key])
     except (TypeError, ValueError):
-        what = "a list of numbers" if kind is _floats else "a number"
-        raise BadSpec(f"{path}: {key} must be {what}, not {given[key]!r}") from None
+        raise BadSpec(f"{path}: {key} must be a number, not {node[key]!r}") from None

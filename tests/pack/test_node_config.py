@@ -110,28 +110,6 @@ def test_depth_is_told_by_the_type_and_by_the_means(tmp_path: Path, kind: str, m
     assert request_of(path).detect.model == model
 
 
-def test_the_nodes_of_the_server_in_question(tmp_path: Path) -> None:
-    """Its three kinds of DETECTION_TYPE, of which the one with an engine is refused; and its range in millimetres."""
-    colour = request_of(node(tmp_path, DETECTION_TYPE="RGBMaskRCNNTorchServicer"))
-    assert colour.detect.model == "maskrcnn-d2-r50-fpn"
-    deep = FOUR.replace("GeneralizedRCNN", "RGBDRCNN").replace("build_resnet", "build_rgbd_resnet")
-    kind = {"DETECTION_TYPE": "RGBDMaskRCNNTorchServicer", "DEPTH_MIN": 900, "DEPTH_MAX": 1600}
-    detect = request_of(node(tmp_path, deep, **kind)).detect
-    assert detect.model == "maskrcnn-d2-r50-fpn-two-stems"
-    spec = models.find(detect.model).override(**detect.settings)
-    assert isinstance(spec, MaskRcnn)
-    assert (spec.depth_low, spec.depth_high) == (0.9, 1.6)
-
-
-def test_a_node_goes_before_the_models_yaml_and_after_the_command_line(tmp_path: Path) -> None:
-    """config/md1.yaml names a model of torchvision's."""
-    given = ["md1", "--node-config", str(node(tmp_path)), "--conf", "0.3"]
-    detect = command.request(command.parse(given)).detect
-    spec = models.find(detect.model).override(**detect.settings)
-    assert isinstance(spec, MaskRcnn)
-    assert (spec.name, spec.category_ids, spec.conf) == ("maskrcnn-d2-r50-fpn", (0, 1), 0.3)
-
-
 def test_a_configuration_may_be_built_on_one_beside_it(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("MODEL: {RESNETS: {DEPTH: 101}}\nTEST: {DETECTIONS_PER_IMAGE: 7}")
     told = read(node(tmp_path, "_BASE_: base.yaml\nMODEL: {RESNETS: {DEPTH: 50}}"))
@@ -178,8 +156,6 @@ def test_what_is_not_served_is_refused_by_its_name(tmp_path: Path, config: str, 
         ({"PORT": 50051}, "unknown: PORT"),
         ({"MODEL_WEIGHT": None}, "missing: MODEL_WEIGHT"),
         ({"DETECTION_TYPE": "thermal"}, "DETECTION_TYPE 'thermal'"),
-        ({"DETECTION_TYPE": "RGBDMaskRCNNTensorRTServicer", "ENGINE": "x.trt"}, "name the checkpoint"),
-        ({"DEPTH_MIN": 1000}, "unknown: DEPTH_MIN"),
         ({"MIN_SIZE": "large"}, "MIN_SIZE must be a number"),
         ({"DEPTH_MIN": 1000}, "unknown: DEPTH_MIN"),
         (DEPTH | {"DEPTH_MAX": "far"}, "DEPTH_MAX must be a number"),
