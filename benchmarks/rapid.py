@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks import words
 
 if TYPE_CHECKING:
-    from detserve.bench.target import Attack, Reply
+    from detserve.bench.target import Attack, Outcome
     from detserve.pictures.depth import WithDepth
 
 RUNTIMES = ("openvino", "onnxruntime")
@@ -59,19 +59,19 @@ class RapidTarget:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Attack]:
         """Load its engines."""
-        from detserve.bench.target import Reply
+        from detserve.bench.target import Outcome
 
         read = engine(self.runtime)
         turn = asyncio.Lock()
 
-        async def attack(picture: bytes | WithDepth) -> Reply:
+        async def attack(picture: bytes | WithDepth) -> Outcome:
             async with turn:
                 await asyncio.sleep(0)  # the next ones join the queue meanwhile
                 try:
                     texts = read(picture).txts or ()
                 except Exception as error:
-                    return Reply(type(error).__name__)
-                return Reply("200", json.dumps(list(texts)).encode())
+                    return Outcome(type(error).__name__)
+                return Outcome("200", json.dumps(list(texts)).encode())
 
         yield attack
 

@@ -14,7 +14,7 @@ from multiprocessing.synchronize import Event
 
 from detserve.bench.pacer import Closed, Load, Open
 from detserve.bench.summary import Hit
-from detserve.bench.target import Attack, Reply, Target
+from detserve.bench.target import Attack, Outcome, Target
 from detserve.pictures.depth import WithDepth
 
 REPORT_SECONDS = 0.25
@@ -37,7 +37,7 @@ class TimedLoad:
 
 @dataclass(frozen=True)
 class Probe:
-    """The runner asks for one hit with the first picture. The load process sends back its Reply."""
+    """The runner asks for one hit with the first picture. The load process sends back its Outcome."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class _Attack:
     async def _arrive(self, load: Open) -> None:
         """All arrivals of an open loop, then wait for the last of their answers."""
         loop = asyncio.get_running_loop()
-        running: set[asyncio.Task[Reply]] = set()
+        running: set[asyncio.Task[Outcome]] = set()
 
         def send(due: float) -> None:
             task = loop.create_task(self._hit(due))
@@ -153,7 +153,7 @@ class _Attack:
         await asyncio.to_thread(pace)
         await asyncio.gather(*running)
 
-    async def _hit(self, due: float) -> Reply:
+    async def _hit(self, due: float) -> Outcome:
         turn = self.process.share + self.count * self.process.shares
         number = self.timed.pictures[turn % len(self.timed.pictures)]
         self.count += 1

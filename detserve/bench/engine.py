@@ -15,7 +15,7 @@ from typing import Any
 from detserve import engines
 from detserve.archives import archive
 from detserve.archives.recipe import ENGINE_FOLDER, PackedModel, Recipe
-from detserve.bench.target import Attack, Reply
+from detserve.bench.target import Attack, Outcome
 from detserve.client.status import TIMEOUT
 from detserve.core.machine import gpus
 from detserve.engines import parts
@@ -53,19 +53,19 @@ class EngineTarget:
         pipeline = load_pipeline(self.recipe, self.folder, Device(threads=1, gpu=0 if gpus() else None))
         turn = asyncio.Lock()
 
-        async def attack(picture: bytes | WithDepth) -> Reply:
+        async def attack(picture: bytes | WithDepth) -> Outcome:
             try:
                 async with asyncio.timeout(self.timeout):
                     await turn.acquire()
             except TimeoutError:
-                return Reply(TIMEOUT)
+                return Outcome(TIMEOUT)
             try:
                 await asyncio.sleep(0)  # the next ones join the queue meanwhile
                 (result,) = pipeline([(picture, Options.parse({}, pipeline.spec, self.recipe.options))])
                 status = result.outcome.status if isinstance(result.outcome, RequestError) else 200
-                return Reply(str(status), body(result), asdict(result.timings))
+                return Outcome(str(status), body(result), asdict(result.timings))
             except Exception as error:
-                return Reply(type(error).__name__)
+                return Outcome(type(error).__name__)
             finally:
                 turn.release()
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 from detserve.bench.attacker import Chunk, Done, LoadProcess, Probe, Ready, TimedLoad, main
 from detserve.bench.pacer import Load
 from detserve.bench.summary import Hit, Run
-from detserve.bench.target import Reply, Target
+from detserve.bench.target import Outcome, Target
 from detserve.errors import SetupError
 from detserve.pictures.depth import WithDepth
 
@@ -83,10 +83,10 @@ class Runner:
                 process.join()
                 pipe.close()
 
-    def probe(self) -> Reply:
+    def probe(self) -> Outcome:
         """One hit with the first picture."""
         self._pipes[0].send(Probe())
-        answer: Reply = _receive(self._pipes[0], OPEN_SECONDS, Reply)
+        answer: Outcome = _receive(self._pipes[0], OPEN_SECONDS, Outcome)
         return answer
 
     def run(self, load: Load, timing: Timing, watch: Watch | None = None, only: int | None = None) -> Run:

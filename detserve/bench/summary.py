@@ -20,8 +20,8 @@ NAN = float("nan")
 class Hit(NamedTuple):
     """One hit. due, end: when it was due and when its answer came, in seconds of time.monotonic().
 
-    status, stages: see `Reply`. A hit of an open loop is due when it was scheduled, even if it was sent later: its wait
-    in the load generator, or in the server's queue, counts.
+    status, stages: see `Outcome`. A hit of an open loop is due when it was scheduled, even if it was sent later: its
+    wait in the load generator, or in the server's queue, counts.
     """
 
     due: float

@@ -19,7 +19,7 @@ CONNECTIONS = 512
 
 
 @dataclass(frozen=True)
-class Reply:
+class Outcome:
     """The outcome of one hit.
 
     status: "200" or another status of HTTP, a code of gRPC, or what kept an answer from coming; body: of the answer;
@@ -36,8 +36,8 @@ class Reply:
         return self.status == "200"
 
 
-Attack = Callable[[bytes | WithDepth], Awaitable[Reply]]
-"""One hit with a picture, and its depth where there is any. It never raises: a hit that fails is a Reply as well."""
+Attack = Callable[[bytes | WithDepth], Awaitable[Outcome]]
+"""One hit with a picture, and its depth where there is any. It never raises: a hit that fails is an Outcome as well."""
 
 
 class Target(Protocol):
@@ -60,28 +60,28 @@ class HttpTarget:
         """Connections that are kept alive."""
         async with http.Client(self.url, protocol.headers(token=self.token), CONNECTIONS) as client:
 
-            async def attack(picture: bytes | WithDepth) -> Reply:
+            async def attack(picture: bytes | WithDepth) -> Outcome:
                 sent = await exchange(client, self.timeout, *_form(picture))
-                if isinstance(sent, Reply):
+                if isinstance(sent, Outcome):
                     return sent
-                return Reply(str(sent.status), sent.body, protocol.timings(sent.headers))
+                return Outcome(str(sent.status), sent.body, protocol.timings(sent.headers))
 
             yield attack
 
 
 async def exchange(
     client: http.Client, timeout: float, body: bytes, headers: Mapping[str, str] | None = None
-) -> http.Response | Reply:
+) -> http.Response | Outcome:
     """One request → its response, or what kept it from coming. timeout: seconds."""
     try:
         async with asyncio.timeout(timeout):
             return await client.send(body, headers)
     except TimeoutError:
-        return Reply(TIMEOUT)
+        return Outcome(TIMEOUT)
     except ConnectionRefusedError:
-        return Reply(NO_CONNECTION)
+        return Outcome(NO_CONNECTION)
     except (OSError, http.BadResponse):
-        return Reply(BROKEN)
+        return Outcome(BROKEN)
 
 
 @dataclass(frozen=True)
@@ -105,15 +105,15 @@ class GrpcTarget:
         predict = v2_grpc.predict_async if self.v2 else predict_async
         async with aio_channel(self.address) as channel:
 
-            async def attack(picture: bytes | WithDepth) -> Reply:
+            async def attack(picture: bytes | WithDepth) -> Outcome:
                 colour, depth = _pair(picture)
                 try:
                     body = await predict(
                         channel, self.model, colour, timeout=self.timeout, token=self.token, depth=depth
                     )
                 except grpc.aio.AioRpcError as error:
-                    return Reply(status.of_grpc(error.code().name, error.details() or "")[0])
-                return Reply(status.of_body(body), body)
+                    return Outcome(status.of_grpc(error.code().name, error.details() or "")[0])
+                return Outcome(status.of_body(body), body)
 
             yield attack
 

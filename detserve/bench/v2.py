@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from detserve.bench import http
-from detserve.bench.target import CONNECTIONS, Attack, Reply, exchange
+from detserve.bench.target import CONNECTIONS, Attack, Outcome, exchange
 from detserve.client import protocol, v2
 from detserve.client.protocol import Question
 from detserve.pictures.depth import WithDepth
@@ -27,12 +27,12 @@ class V2Target:
         """Connections that are kept alive."""
         async with http.Client(self.url.rstrip("/") + v2.path(self.model), {}, CONNECTIONS, "POST") as client:
 
-            async def attack(picture: bytes | WithDepth) -> Reply:
+            async def attack(picture: bytes | WithDepth) -> Outcome:
                 request = v2.request(Question(self.model, picture), self.token)
                 sent = await exchange(client, self.timeout, request.body, request.headers)
-                if isinstance(sent, Reply):
+                if isinstance(sent, Outcome):
                     return sent
                 reply = v2.reply(protocol.Reply(sent.status, sent.body, sent.headers))
-                return Reply(str(reply.status), reply.body)
+                return Outcome(str(reply.status), reply.body)
 
             yield attack

@@ -25,7 +25,7 @@ def find(name: str, spec: ModelSpec | None = None) -> type[Engine]:
     """
     if name == "auto":
         here = (adapter for adapter in map(_adapter, _by_speed()) if adapter.missing() is None)
-        return next(adapter for adapter in here if spec is None or adapter.takes(spec))
+        return next(adapter for adapter in here if spec is None or adapter.can_run(spec))
     adapter = _adapter(name)
     lack = adapter.missing()
     if lack is not None:

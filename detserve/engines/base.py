@@ -74,7 +74,7 @@ class Engine(ABC):
         """What this machine lacks for this backend and how to get it, as a sentence; None when it runs."""
 
     @classmethod
-    def takes(cls, spec: ModelSpec) -> bool:
+    def can_run(cls, spec: ModelSpec) -> bool:
         """Whether it can run that model at all, as far as the spec tells."""
         return True
 

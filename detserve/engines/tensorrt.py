@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FILE, SIDECAR = "engine.pth", "engine.json"
 INSTALL = "requirements/install.sh .venv tensorrt"
-LEAST, END = (8, 5), (11, 0)
+OLDEST, TOO_NEW = (8, 5), (11, 0)
 """Versions of TensorRT: from the one whose calls name tensors, up to the first that torch2trt does not know."""
 
 
@@ -49,7 +49,7 @@ class TensorRT(TorchEngine):
             found = version()
         except (ImportError, OSError) as error:  # its own libraries are missing, or the driver's
             return f"TensorRT is installed and cannot be loaded ({' '.join(str(error).split())}); {INSTALL}"
-        if not LEAST <= found < END:
+        if not OLDEST <= found < TOO_NEW:
             return f"TensorRT must be 8.5 or later and before 11, not {found[0]}.{found[1]}; {INSTALL}"
         return None
 

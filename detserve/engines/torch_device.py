@@ -81,7 +81,7 @@ class PyTorchEngine(TorchEngine):
         return None
 
     @classmethod
-    def takes(cls, spec: ModelSpec) -> bool:
+    def can_run(cls, spec: ModelSpec) -> bool:
         """All but ONNX files."""
         return not isinstance(spec, OnnxSpec)
 

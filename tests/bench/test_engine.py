@@ -13,7 +13,7 @@ from detserve.bench.engine import EngineTarget, packed, rebuilt
 from detserve.bench.pacer import Closed
 from detserve.bench.runner import Runner, Timing
 from detserve.bench.summary import Summary
-from detserve.bench.target import Reply
+from detserve.bench.target import Outcome
 from detserve.core.machine import gpus
 from detserve.errors import BadArchive, BadWeights
 from detserve.pack.packer import ModelChoice, PackRequest, pack
@@ -28,8 +28,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pack(order)
 
 
-def answers(target: EngineTarget, *pictures: bytes) -> list[Reply]:
-    async def run() -> list[Reply]:
+def answers(target: EngineTarget, *pictures: bytes) -> list[Outcome]:
+    async def run() -> list[Outcome]:
         async with target.open() as attack:
             return await asyncio.gather(*map(attack, pictures))
 

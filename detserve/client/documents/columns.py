@@ -11,7 +11,7 @@ from detserve.client.documents.text import Line
 
 GUTTER = 0.6
 """The least space between two columns, in heights of a line."""
-LEAST = 3
+LEAST_LINES = 3
 """Lines of a column; fewer beside each other are rows."""
 WIDEST_CELL = 8.0
 """Heights of a line; columns whose lines are mostly narrower than that are those of a table, which is read by rows."""
@@ -28,7 +28,7 @@ def in_columns(lines: Sequence[Line]) -> list[Line]:
     A line across the space between columns, a heading for instance, ends those above it. Where no such columns are
     found the order stays as it is.
     """
-    if len(lines) < 2 * LEAST:
+    if len(lines) < 2 * LEAST_LINES:
         return list(lines)
     points = np.array([line.quad for line in lines])
     boxes = np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)
@@ -55,7 +55,7 @@ def _gutters(boxes: NDArray[np.float64], height: float, rows: Rows) -> list[floa
     on_left = boxes[rows, 2] <= found[:, None]
     on_right = boxes[rows, 0] >= found[:, None] + GUTTER * height
     across = len(rows) - on_left.sum(axis=1) - on_right.sum(axis=1)
-    likely = np.minimum(on_left.sum(axis=1), on_right.sum(axis=1)) >= LEAST
+    likely = np.minimum(on_left.sum(axis=1), on_right.sum(axis=1)) >= LEAST_LINES
     order = np.argsort(across, kind="stable")
     return [float(found[i]) for i in order if likely[i]][:MOST_TRIED]
 
@@ -82,4 +82,4 @@ def _parts(boxes: NDArray[np.float64], height: float, rows: Rows, left: float) -
 
 
 def _is_column(boxes: NDArray[np.float64], height: float) -> bool:
-    return len(boxes) >= LEAST and float(np.median(boxes[:, 2] - boxes[:, 0])) >= WIDEST_CELL * height
+    return len(boxes) >= LEAST_LINES and float(np.median(boxes[:, 2] - boxes[:, 0])) >= WIDEST_CELL * height

@@ -10,7 +10,7 @@ from typing import Any
 
 from detserve.errors import BadSpec
 
-MOST = 10_000
+MOST_CATEGORIES = 10_000
 NO_NAME = "N/A"
 """What torchvision calls a column that no category has."""
 
@@ -32,8 +32,8 @@ class Categories:
     ids: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.names) == len(self.ids) <= MOST:
-            raise BadSpec(f"1 to {MOST} categories with an id each are needed, not {len(self.names)}")
+        if not 1 <= len(self.names) == len(self.ids) <= MOST_CATEGORIES:
+            raise BadSpec(f"1 to {MOST_CATEGORIES} categories with an id each are needed, not {len(self.names)}")
 
     def settings(self) -> dict[str, Any]:
         """As fields of a spec."""
@@ -67,8 +67,8 @@ def read(path: Path, gaps: bool) -> Categories:
     if named is None:
         names = tuple(map(str, document))
         return Categories(names, tuple(range(int(gaps), int(gaps) + len(names))))
-    if len(named) < 1 or min(named) < int(gaps) or max(named) > MOST:
-        raise BadSpec(f"{path}: ids must lie between {int(gaps)} and {MOST}")
+    if len(named) < 1 or min(named) < int(gaps) or max(named) > MOST_CATEGORIES:
+        raise BadSpec(f"{path}: ids must lie between {int(gaps)} and {MOST_CATEGORIES}")
     ids = tuple(range(1, max(named) + 1)) if gaps else tuple(sorted(named))
     return Categories(tuple(named.get(i, NO_NAME) for i in ids), ids)
 
