@@ -19,6 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -34,6 +35,7 @@ from detserve.options import Options
 from detserve.pack.weights import locate
 from detserve.pictures.header import MAX_PIXELS
 from detserve.worker.cuda_detector import WARM_UP, CudaDetector
+from detserve.worker.detector import Detector
 from detserve.worker.loading import detector_on
 from detserve.worker.pipeline import Pipeline
 
@@ -117,7 +119,8 @@ def pictures_a_second(job: tuple[str, tuple[int, int], tuple[str, str], str, str
     name, side, setting, folder, size = job
     spec = models.find(name).override(size=side)
     assert isinstance(spec, DetectorSpec)
-    pipeline = Pipeline(detector_on(engine(spec, setting, Path(folder))), max_pixels=MAX_PIXELS)
+    detector: Detector[Any, Any] = detector_on(engine(spec, setting, Path(folder)))
+    pipeline = Pipeline(detector, max_pixels=MAX_PIXELS)
     options = Options.parse({}, spec, {})
     items = [(samples.of_size(size), options)] * TOGETHER
     pipeline(items)

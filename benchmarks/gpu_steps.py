@@ -86,7 +86,7 @@ def suppression(weights: Weights) -> Iterator[Figure]:
     boxes = torch.cat((corner, corner + 20), dim=2)
     valid, threshold = torch.ones(16, 1024, dtype=torch.bool, device=device), torch.full((16,), 0.5, device=device)
     for most in CANDIDATES:
-        cuda_nms.MOST_BOXES = most
+        cuda_nms.MOST_COMPARED = most
         call = partial(cuda_nms.suppress, boxes, valid, threshold)
         if on_gpu():
             yield Figure(f"suppression, {most} compared, eager", gpu.milliseconds(call), "ms", 16)

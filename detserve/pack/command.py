@@ -106,7 +106,10 @@ def size(text: str) -> tuple[int, int]:
 
 
 def request(options: argparse.Namespace) -> PackRequest:
-    """What to pack: the command line over a node configuration over config/NAME.yaml over the defaults."""
+    """What to pack: the command line over a node configuration over config/NAME.yaml over the defaults.
+
+    Raises BadSpec for what does not hold.
+    """
     from detserve.pack.packer import ModelChoice, PackRequest
 
     config = ModelConfig.load(CONFIG_DIR, options.name).pack

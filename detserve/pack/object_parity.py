@@ -16,7 +16,7 @@ from detserve.pictures.decode import decode
 
 SURE = (0.3, 0.05, 0.0)
 """Least confidence of what is compared: the first at which the network finds enough of it."""
-ENOUGH, MOST_OBJECTS = 5, 50
+LEAST_COMPARED, MOST_COMPARED = 5, 50
 SLACK = 0.1
 """How much less sure the other side may be, relatively: what falls just below the threshold is found all the same."""
 SAME_IOU = 0.5
@@ -79,18 +79,18 @@ def measure(source: PartedSource, engines: PartedEngines, picture: bytes, bounds
     rows, objects, unmatched = [np.zeros((0, 3))], 0, 0
     for canvas in canvases(spec, picture):
         for sure in SURE:
-            wanted = spec.detect(source.run, canvas, Wish(conf=sure, iou=spec.iou, most=MOST_OBJECTS))
-            if len(wanted) >= ENOUGH:
+            wanted = spec.detect(source.run, canvas, Wish(conf=sure, iou=spec.iou, most=MOST_COMPARED))
+            if len(wanted) >= LEAST_COMPARED:
                 break
-        loose = Wish(conf=sure * (1 - SLACK), iou=spec.iou, most=2 * MOST_OBJECTS)
+        loose = Wish(conf=sure * (1 - SLACK), iou=spec.iou, most=2 * MOST_COMPARED)
         found = spec.detect(engines.run, canvas, loose)
         pairs = match(wanted, found, canvas, bounds.unsure)
         rows.append(pairs)
         objects += len(wanted)
         unmatched += len(wanted) - len(pairs)
         # The other way round, of as many as the networks were asked for.
-        surer = found[found.scores > sure * (1 + SLACK)][:MOST_OBJECTS]
-        floor = wanted.scores.min() * (1 + SLACK) if len(wanted) == MOST_OBJECTS else 0.0
+        surer = found[found.scores > sure * (1 + SLACK)][:MOST_COMPARED]
+        floor = wanted.scores.min() * (1 + SLACK) if len(wanted) == MOST_COMPARED else 0.0
         surer = surer[surer.scores > floor]
         unmatched += len(surer) - len(match(surer, spec.detect(source.run, canvas, loose), canvas, bounds.unsure))
     of_all = np.concatenate(rows)

@@ -31,7 +31,7 @@ from detserve.models.spec import DetectorSpec, ModelSpec, ReaderSpec
 from detserve.options import Options
 from detserve.pack import agreement, object_parity, parity
 from detserve.pack.weights import locate
-from detserve.serve.defaults import GPU_BATCH, ON_GPU
+from detserve.serve.defaults import GPU_BATCH
 from detserve.worker.detector import HostDetector
 from detserve.worker.loading import detector_on
 
@@ -124,7 +124,7 @@ class _Building:
     def of(cls, request: PackRequest, choice: ModelChoice, precision: str | None) -> Self:
         """As the request asks, in that precision, None for the backend's best. Raises BackendMissing without it."""
         adapter = engines.find(request.backend, models.find(choice.model))
-        usual = GPU_BATCH if gpus() and adapter.name in ON_GPU else BATCH
+        usual = GPU_BATCH if gpus() and adapter.for_gpus else BATCH
         plan = EnginePlan(
             precision=precision or _default_precision(models.find(choice.model), adapter),
             max_batch=usual if request.max_batch is None else request.max_batch,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from detserve.models.spec import DetectorSpec, Outputs, ReaderSpec
 from detserve.options import Options
 from detserve.pack.matching import CONF, Figures, detect, is_matched, match, reject
 from detserve.pictures.decode import decode
-from detserve.worker.detector import Detector
+from detserve.worker.detector import Canvases, Detector, Raw
 
 SAME_IOU = 0.5
 """The least IoU of two boxes that are the same detection."""
@@ -122,7 +121,7 @@ def measure(source: Source, engine: Engine, picture: bytes, plan: EnginePlan) ->
     return _worst(figures)
 
 
-def measure_detector(engine: Engine, detector: Detector[Any, Any], picture: bytes, plan: EnginePlan) -> Parity:
+def measure_detector(engine: Engine, detector: Detector[Canvases, Raw], picture: bytes, plan: EnginePlan) -> Parity:
     """What the GPU's detector finds beside what its engine says, in several batches: head, suppression, graphs.
 
     The engine's outputs are decoded and suppressed on the processor; the engine itself was compared before.

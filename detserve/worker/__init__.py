@@ -4,5 +4,6 @@ The data flows through the modules in this order::
 
     handler → envelope → predictor → pipeline (decode, detector, reader) → response
 
-Only the handler knows TorchServe; what other servers run (detserve/pack/exits) begins at the envelope.
+TorchServe is known to the handler and to its metrics; the envelope has a class for what TorchServe has split already.
+What other servers run (detserve/pack/exits) begins at the envelope.
 """

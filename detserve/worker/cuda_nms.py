@@ -10,8 +10,8 @@ ROUNDS = 8
 """The longest chain of boxes that suppress one another that is followed on the GPU."""
 KEPT, DROPPED, OPEN = 1.0, 0.0, -1.0
 """What `suppress` says of a box. All valid ones of a picture are open when its chains are longer than `ROUNDS`, or when
-there are more of them than `MOST_BOXES`."""
-MOST_BOXES = 300
+there are more of them than `MOST_COMPARED`."""
+MOST_COMPARED = 300
 """How many of a picture's boxes, the best, are compared with one another on the GPU: their pairs are a twelfth of those
 of all candidates, and what takes time here is moving them through the GPU's memory."""
 
@@ -27,7 +27,7 @@ def suppress(boxes: Tensor, valid: Tensor, threshold: Tensor) -> Tensor:
     round settles one more link of the longest chain, so a picture that the last round did not change has the result of
     the greedy algorithm.
     """
-    k = min(MOST_BOXES, boxes.shape[1])
+    k = min(MOST_COMPARED, boxes.shape[1])
     more = valid[:, k:].any(dim=1, keepdim=True)
     better = torch.ones(k, k, dtype=torch.bool, device=boxes.device).triu(1)
     first = valid[:, :k]

@@ -24,6 +24,8 @@ class Indexable(Protocol):
 
 Canvases = TypeVar("Canvases", bound=Indexable)
 """Room for letterboxed pictures, uint8 [n, height, width, 3], where the detector needs it: an array or a tensor."""
+Canvas = TypeVar("Canvas", bound=Indexable, contravariant=True)
+"""One of them, for what only takes it."""
 Raw = TypeVar("Raw")
 """What a detector's inference leaves for its post-processing."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detserve import engines
 from detserve.archives.recipe import ENGINE_FOLDER, PackedModel, Recipe
@@ -13,10 +13,13 @@ from detserve.engines.parts import PartedEngines
 from detserve.engines.torch_device import TorchEngine
 from detserve.models.parts import PartedSpec
 from detserve.models.rectangles import on_device
-from detserve.worker.detector import Detector, HostDetector
+from detserve.worker.detector import HostDetector
 from detserve.worker.parted_detector import PartedDetector
-from detserve.worker.pipeline import JpegsOnGpu, Pipeline
+from detserve.worker.pipeline import Pipeline
 from detserve.worker.reader import Reader
+
+if TYPE_CHECKING:
+    from detserve.worker.cuda_detector import CudaDetector
 
 
 def load_pipeline(recipe: Recipe, folder: Path, device: Device) -> Pipeline[Any, Any]:
@@ -41,15 +44,12 @@ def load_pipeline(recipe: Recipe, folder: Path, device: Device) -> Pipeline[Any,
     detector = detector_on(engine)
     on_gpu = isinstance(engine, TorchEngine) and engine.on_gpu
     ahead = max(1, cores() // WORKERS_A_GPU) if on_gpu else 0
-    jpegs = _jpegs_before(detector) if on_gpu and not isinstance(detector, HostDetector) else None
-    return Pipeline(detector, recipe.max_pixels, recipe.reduced_decode, reader, ahead, jpegs)
-
-
-def _jpegs_before(detector: Any) -> JpegsOnGpu | None:
-    """What decodes JPEGs on the GPU in front of that detector there, if anything does."""
+    if isinstance(detector, HostDetector):
+        return Pipeline(detector, recipe.max_pixels, recipe.reduced_decode, reader, ahead)
     from detserve.worker.gpu_jpegs import GpuJpegs
 
-    return GpuJpegs.before(detector)
+    jpegs = GpuJpegs.before(detector)
+    return Pipeline(detector, recipe.max_pixels, recipe.reduced_decode, reader, ahead, jpegs)
 
 
 def load_engine(packed: PackedModel, folder: Path, device: Device) -> Engine:
@@ -59,7 +59,7 @@ def load_engine(packed: PackedModel, folder: Path, device: Device) -> Engine:
     return adapter(folder, spec, packed.plan, device)
 
 
-def detector_on(engine: Engine) -> Detector[Any, Any]:
+def detector_on(engine: Engine) -> HostDetector | CudaDetector:
     """The engine with its decode, on the GPU where the engine is there and the model has a head in PyTorch."""
     head = detector_spec(engine).head() if isinstance(engine, TorchEngine) and engine.on_gpu else None
     if head is None or not isinstance(engine, TorchEngine):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from detserve.pictures.depth import WithDepth
 from detserve.text.direction import turned_back
 from detserve.text.order import reading_order
 from detserve.worker.ahead import Ahead
-from detserve.worker.detector import Canvases, Detector, Raw
+from detserve.worker.detector import Canvas, Canvases, Detector, Raw
 from detserve.worker.encoded import Encoded, image_of
 from detserve.worker.reader import Reader
 
@@ -71,12 +71,12 @@ class _Decoded(NamedTuple):
     ms: float
 
 
-class JpegsOnGpu(Protocol):
+class JpegsOnGpu(Protocol[Canvas]):
     """What decodes JPEGs where the detector's canvases are."""
 
     most_pixels: int
 
-    def draw(self, pictures: Sequence[tuple[Compressed, Letterbox, Any]]) -> bool:
+    def draw(self, pictures: Sequence[tuple[Compressed, Letterbox, Canvas]]) -> bool:
         """Decode a batch and letterbox each picture onto its canvas → False where nothing was drawn: one is broken."""
 
 
@@ -96,7 +96,7 @@ class Pipeline(Generic[Canvases, Raw]):
         reduced_decode: bool = True,
         reader: Reader | None = None,
         ahead: int = 0,
-        jpegs: JpegsOnGpu | None = None,
+        jpegs: JpegsOnGpu[Canvases] | None = None,
     ) -> None:
         self.detector, self.spec = detector, detector.spec
         self.reader = reader

@@ -80,7 +80,7 @@ def test_a_change_of_the_client_packs_nothing_anew_and_one_of_the_worker_does(co
         command = ["make", "-n", f"VENV={venv}", "model_store/fd1.mar"]
         return subprocess.run(command, cwd=copy, capture_output=True, text=True, check=True).stdout
 
-    for unpacked in ("client/command.py", "bench/report.py", "serve/frontend.py", "cli.py"):
+    for unpacked in ("client/http.py", "bench/report.py", "serve/frontend.py", "cli.py"):
         os.utime(copy / "detserve" / unpacked, (later + 10, later + 10))
     assert "is up to date" in makes()
     for packed in (
@@ -109,7 +109,7 @@ def test_a_change_of_the_client_builds_no_engine_anew_in_a_container(copy: Path)
             file.write("\n# a change\n")
 
     first = digest()
-    for unpacked in ("detserve/client/command.py", "detserve/serve/frontend.py", "config/metrics.yaml"):
+    for unpacked in ("detserve/client/http.py", "detserve/serve/frontend.py", "config/metrics.yaml"):
         append(unpacked)
     assert digest() == first
     for packed in (

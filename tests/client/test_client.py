@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from detserve.client import command as client
-from detserve.client import drawing, results
+from detserve.client import drawing
 from detserve.client.answer import Answer, Failure, Refused, parse
+from detserve.client.command import results
 from detserve.client.faces.wanted import Wanted
 from detserve.client.protocol import Reply
 from detserve.errors import SetupError

@@ -7,11 +7,9 @@ import json
 import shutil
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ import pytest
 from benchmarks.exits import NoPackages, litserve_server, triton_server
 from detserve.serve.launch import free_ports
 from tests.harness.archives import Shelf
+from tests.harness.load import Load, Way
 from tests.harness.server import ROOT, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -79,47 +78,6 @@ class Proxy:
             return b"".join(iter(lambda: admin.recv(1 << 16), b"")).decode()
 
 
-class Callers:
-    """Callers that ask again and again over connections that are kept, and never ask twice for one answer."""
-
-    def __init__(self, port: int, method: str, path: str, body: bytes, kind: str) -> None:
-        self.port, self.request = port, (method, path, body, {"Content-Type": kind})
-        self.statuses: list[int | str] = []
-        self.bodies: set[bytes] = set()
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._call) for _ in range(4)]
-
-    def __enter__(self) -> Callers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
-
-    def wait_for(self, more: int) -> None:
-        wanted, deadline = len(self.statuses) + more, time.monotonic() + 60
-        while len(self.statuses) < wanted:
-            assert time.monotonic() < deadline, self.statuses[-3:]
-            time.sleep(0.02)
-
-    def _call(self) -> None:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
-        method, path, body, headers = self.request
-        while not self._ended.is_set():
-            try:
-                connection.request(method, path, body, headers)
-                answer = connection.getresponse()
-                self.bodies.add(answer.read())
-                self.statuses.append(answer.status)
-            except OSError as error:
-                self.statuses.append(repr(error))
-                connection.close()
-        connection.close()
-
-
 @pytest.fixture
 def haproxy() -> None:
     if shutil.which("haproxy") is None:
@@ -133,10 +91,11 @@ def test_no_request_fails_while_torchserve_is_left(
     text = base64.b64encode(astronaut).decode()
     tensor = {"name": "pictures", "shape": [1, 1], "datatype": "BYTES", "data": [text]}
     v2 = json.dumps({"id": "a", "inputs": [tensor]}).encode()
-    start, *ask = {
-        "litserve": (litserve_server, "PUT", "/predictions/fd1", astronaut, "image/png"),
-        "triton": (triton_server, "POST", "/v2/models/fd1/infer", v2, "application/json"),
+    start, path, method, kind, sent = {
+        "litserve": (litserve_server, "/predictions/fd1", "PUT", "image/png", astronaut),
+        "triton": (triton_server, "/v2/models/fd1/infer", "POST", "application/json", v2),
     }[target]
+    way = Way(path, method, {"Content-Type": kind}, told=lambda _, body: body.decode())
     (tmp_path / "new").mkdir()
     store = shelf.store(tmp_path / "store", "fd1")
     try:
@@ -144,19 +103,19 @@ def test_no_request_fails_while_torchserve_is_left(
         with new as to, ExitStack() as torchserve:
             old = torchserve.enter_context(serving(store, tmp_path / "run", "--workers", "1"))
             proxy = Proxy(tmp_path, f"127.0.0.1:{old.port}", to.url.removeprefix("http://"))
-            with proxy.running(), Callers(proxy.port, *ask) as callers:
-                callers.wait_for(40)
+            with proxy.running(), Load(proxy.port, way, [sent], callers=4) as load:
+                load.wait_for(40)
                 proxy.switch()
                 deadline = time.monotonic() + 60
                 while proxy.under_way():
                     assert time.monotonic() < deadline, "the old server does not come to rest"
                     time.sleep(0.02)
                 torchserve.close()
-                callers.wait_for(80)
+                load.wait_for(80)
     except NoPackages as error:
         pytest.skip(str(error))
-    assert set(callers.statuses) == {200}, callers.statuses
+    assert {hit.status for hit in load.hits} == {200}, load.said
     if target == "litserve":
-        assert len(callers.bodies) == 1, "both answer the same bytes"
+        assert len(load.said) == 1, "both answer the same bytes"
     else:
-        assert len({body["outputs"][0]["data"][0] for body in map(json.loads, callers.bodies)}) == 1
+        assert len({body["outputs"][0]["data"][0] for body in map(json.loads, load.said)}) == 1

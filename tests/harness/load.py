@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import NamedTuple, Self
 
 TIMEOUT = 60.0
@@ -31,7 +31,7 @@ class Hit(NamedTuple):
     picture: int
     """Its number among those of the load."""
     said: str
-    """The model that answered, as X-Model names it; or the status and the start of what was said; or the error."""
+    """What `Way.told` makes of the answer, or the error."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,30 @@ def kind_of(status: int) -> str:
     return {2: "answered", 4: "rejected"}.get(status // 100, "failed")
 
 
+def named(answer: HTTPResponse, body: bytes) -> str:
+    """The model that answered, as X-Model names it; or the status and the start of what was said."""
+    if answer.status == 200:
+        return answer.headers.get("X-Model", "")
+    return f"{answer.status} {body[:200].decode(errors='replace')}"
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a picture is sent. told: what a Hit keeps of an answer and its body."""
+
+    path: str
+    method: str = "PUT"
+    headers: Mapping[str, str] | None = None
+    told: Callable[[HTTPResponse, bytes], str] = named
+
+
 class Caller:
     """One connection, kept alive where the server keeps it; `with Caller(...) as caller:` closes it."""
 
-    def __init__(self, port: int, model: str, timeout: float = TIMEOUT) -> None:
-        self.port, self.path, self.timeout = port, f"/predictions/{model}", timeout
+    def __init__(self, port: int, to: str | Way, timeout: float = TIMEOUT) -> None:
+        """to: a model, or another way than a PUT to it."""
+        self.way = to if isinstance(to, Way) else Way(f"/predictions/{to}")
+        self.port, self.timeout = port, timeout
         self._connection: HTTPConnection | None = None
 
     def __enter__(self) -> Self:
@@ -95,16 +114,12 @@ class Caller:
                 connection.connect()
                 self._connection = connection
             status = NO_ANSWER
-            self._connection.request("PUT", self.path, picture)
+            self._connection.request(self.way.method, self.way.path, picture, self.way.headers or {})
             sent = time.monotonic()
             answer = self._connection.getresponse()
             body = answer.read()
             status = answer.status
-            said = (
-                answer.headers.get("X-Model", "")
-                if status == 200
-                else f"{status} {body[:200].decode(errors='replace')}"
-            )
+            said = self.way.told(answer, body)
             if answer.will_close:
                 self.close()
         except (OSError, HTTPException) as error:
@@ -134,14 +149,14 @@ class Load:
     def __init__(
         self,
         port: int,
-        model: str,
+        to: str | Way,
         pictures: Sequence[bytes],
         callers: int,
         think: float = 0.0,
         timeout: float = TIMEOUT,
         times: int | None = None,
     ) -> None:
-        self.port, self.model, self.pictures = port, model, pictures
+        self.port, self.to, self.pictures = port, to, pictures
         self.think, self.timeout, self.times = think, timeout, times
         self.hits: list[Hit] = []
         self._ended = threading.Event()
@@ -184,7 +199,7 @@ class Load:
 
     def _call(self, n: int) -> None:
         turn = n
-        with Caller(self.port, self.model, self.timeout) as caller:
+        with Caller(self.port, self.to, self.timeout) as caller:
             while self.times or not self._ended.is_set():
                 number = turn % len(self.pictures)
                 hit = caller.hit(self.pictures[number], number)

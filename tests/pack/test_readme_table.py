@@ -139,7 +139,7 @@ LARGE = (
     "craft-refined",
     "none-resnet-none-ctc",
 )
-"""The largest of their kinds; a smaller one of each is walked by `make test`."""
+"""What takes longest, left to `make test-all`. Of CRAFT and of None-ResNet-None-CTC `make test` walks nothing here."""
 
 
 @pytest.mark.parametrize(

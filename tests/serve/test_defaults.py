@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from detserve import engines
 from detserve.serve import defaults
 from detserve.serve.lineup import Lineup
 from detserve.serve.model_config import Registration
@@ -38,6 +39,11 @@ def test_an_engine_for_a_gpu_gets_few_workers_and_large_batches(
 ) -> None:
     monkeypatch.setattr(defaults, "gpus", lambda: gpus)
     assert defaults.registration(archive(tmp_path, backend)) == wanted
+
+
+def test_the_backends_of_a_gpu_are_those_whose_engines_run_on_it() -> None:
+    """TorchServe's side names them, so that it need not import their runtimes."""
+    assert {name for name in engines.ADAPTERS if engines._adapter(name).for_gpus} == defaults.ON_GPU
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive"])

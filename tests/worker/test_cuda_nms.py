@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from detserve.core.geometry import nms
-from detserve.worker.cuda_nms import DROPPED, KEPT, MOST_BOXES, OPEN, ROUNDS, suppress
+from detserve.worker.cuda_nms import DROPPED, KEPT, MOST_COMPARED, OPEN, ROUNDS, suppress
 
 
 def boxes_of(seed: int, n: int, spread: float) -> np.ndarray:
@@ -57,12 +57,12 @@ def test_each_picture_has_its_own_threshold_and_its_own_end() -> None:
     assert (fate[1] == KEPT).all()
 
 
-@pytest.mark.parametrize("valid", [MOST_BOXES, MOST_BOXES + 1])
+@pytest.mark.parametrize("valid", [MOST_COMPARED, MOST_COMPARED + 1])
 def test_more_boxes_than_are_compared_are_left_open(valid: int) -> None:
-    boxes = torch.from_numpy(boxes_of(5, MOST_BOXES + 100, 3000.0))[None]
-    fate = suppress(boxes, torch.arange(MOST_BOXES + 100)[None] < valid, torch.tensor([0.4]))[0]
+    boxes = torch.from_numpy(boxes_of(5, MOST_COMPARED + 100, 3000.0))[None]
+    fate = suppress(boxes, torch.arange(MOST_COMPARED + 100)[None] < valid, torch.tensor([0.4]))[0]
     assert (fate[valid:] == DROPPED).all()
-    assert bool((fate[:valid] == OPEN).all()) == (valid > MOST_BOXES)
-    if valid == MOST_BOXES:
+    assert bool((fate[:valid] == OPEN).all()) == (valid > MOST_COMPARED)
+    if valid == MOST_COMPARED:
         kept = nms(boxes[0, :valid].numpy(), np.arange(valid, 0, -1, np.float32), np.float32(0.4))
         assert set(np.flatnonzero(fate == KEPT)) == set(kept)

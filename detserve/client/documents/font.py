@@ -17,7 +17,7 @@ from detserve.client.documents.text import BASELINE, WIDTHS, width_of
 DESCENT = -round(1000 * BASELINE)
 ASCENT = 1000 + DESCENT
 """Above and below the baseline, in thousandths of the font's size: what a viewer marks when text is selected."""
-MOST_LETTERS = 0xFFFF
+MOST_CODES = 0xFFFF
 """Codes of two bytes; 0 is none."""
 _FILE = (
     "eNpjYGRgYGBjcGBgYlBIz6lMu2zdtZSBgVEEKDonIzUxJem/0wEgOweIzTKAAmznmV4D2UuAWCUjt6SC7wYDCLwAYpmc/OREhlKG"
@@ -62,7 +62,7 @@ class Font:
 
     def finish(self) -> None:
         """Tell the PDF what all codes mean that were given out. Called once, before it is saved."""
-        assert len(self._codes) <= MOST_LETTERS, "Unicode has more letters, a document has not"
+        assert len(self._codes) <= MOST_CODES, "Unicode has more letters, a document has not"
         self._within.W = Array([1, Array([width_of(letter) for letter in self._codes])])
         self._within.CIDToGIDMap = Stream(self._pdf, b"\0\0" + b"".join(map(_glyph, self._codes)))
         self.object.ToUnicode = Stream(self._pdf, _to_unicode(self._codes).encode("ascii"))

@@ -16,8 +16,8 @@ import pikepdf
 import pytest
 
 from detserve.client import command as client
-from detserve.client import results
 from detserve.client.answer import Answer, Failure
+from detserve.client.command import results
 from detserve.client.documents import FORMATS, job
 from detserve.client.documents.job import SUFFIXES, Wanted
 from detserve.client.documents.run import AHEAD, run

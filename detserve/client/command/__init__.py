@@ -22,8 +22,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from detserve.client import coco, results
+from detserve.client import coco
 from detserve.client.answer import Answer, Failure
+from detserve.client.command import results
 from detserve.client.documents import FORMATS, PLACED
 from detserve.client.faces import BLUR_CONF, MARGIN, SHAPES, STYLES, FaceError
 from detserve.client.faces.wanted import Wanted
