@@ -49,7 +49,10 @@ def main(arguments: Sequence[str] | None = None, prog: str = "qpstest.py") -> in
 
 
 def run(options: argparse.Namespace, prog: str) -> int:
-    """Measure, print, write the files → exit status."""
+    """Measure, print, write the files → exit status.
+
+    Raises SetupError where the first hit fails, a rate or a picture cannot be had, or a file cannot be written.
+    """
     from detserve.bench import plot, report, samples
     from detserve.bench.runner import Runner
 
@@ -171,9 +174,12 @@ def measure_all(measure: Callable[[Load], Summary], options: argparse.Namespace)
 
 
 def write(path: Path | None, text: str) -> None:
-    """Write a file that was asked for."""
+    """Write a file that was asked for. Raises SetupError where that fails."""
     if path:
-        path.write_text(text, "utf-8")
+        try:
+            path.write_text(text, "utf-8")
+        except OSError as error:
+            raise SetupError(f"cannot write {path}: {error.strerror}") from error
         print(f"wrote {path}")
 
 
@@ -237,6 +243,9 @@ def parse(arguments: Sequence[str] | None, prog: str = "qpstest.py") -> argparse
         report.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write {what}")
 
     options = parser.parse_args(arguments)
+    for path in filter(None, (options.csv, options.json, options.plot)):
+        if path.is_dir() or not path.parent.is_dir():  # said before the measurement, not after
+            parser.error(f"{path} cannot be written: it is a folder, or its folder is missing")
     options.mode = modes[options.mode]
     if not (options.concurrency or options.rate):
         options.concurrency = [1, 4, 16]

@@ -117,6 +117,7 @@ class _Connection:
         return False
 
     async def exchange(self, head: bytes, body: bytes) -> Response:
+        """Send a request → its answer. Raises BadResponse for what is no HTTP, OSError where the connection breaks."""
         loop = asyncio.get_running_loop()
         # A server may refuse a large body before it has read it. Its answer says more than the broken pipe.
         with suppress(ConnectionError):

@@ -42,7 +42,10 @@ class Onnx(Engine):
         source.export(folder / FILE)
 
     def load(self, folder: Path, plan: EnginePlan, device: Device) -> int:
-        """Open a session on the worker's GPU if it has one and ONNX Runtime can use it, else on the CPU."""
+        """Open a session on the worker's GPU if it has one and ONNX Runtime is built for it, else on the CPU.
+
+        Raises BackendMissing where it is built for a GPU whose libraries it does not find.
+        """
         onnxruntime = runtimes.onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = device.threads

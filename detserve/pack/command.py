@@ -38,14 +38,14 @@ def parse(arguments: Sequence[str] | None, prog: str = "repack.py") -> argparse.
     add("--reader-weights", nargs="+", metavar="PATH|URL", help="its weight file")
     add("--categories", type=Path, metavar="FILE", help="for objects: names of the classes, a line each, or JSON")
     add("--node-config", type=Path, metavar="FILE", help="for objects: node_config.json of a server of detectron2's")
-    add("--alphabet", metavar="FILE", help="its characters, one a line, where they do not stand in the weight file")
+    add("--alphabet", metavar="FILE", help="the reader's characters, one a line, if its weight file lacks them")
     add("--backend", help="auto (default), tensorrt, openvino, onnx, torchscript or eager")
     add("--size", type=size, metavar="N|WxH", help="input of the network in pixels")
     add(
         "--square",
         action="store_const",
         const=True,
-        help="an input for faces is a square, whatever the picture's shape",
+        help="for faces: one square input, whatever the shape of a picture",
     )
     add("--precision", help="fp32, bf16, fp16, int8 or auto, as the backend has them")
     add("--calibration", nargs="+", metavar="DIR", help="for int8: real pictures of the kind that will be served")
@@ -55,15 +55,25 @@ def parse(arguments: Sequence[str] | None, prog: str = "repack.py") -> argparse.
     add("--set", action="append", metavar="KEY=VALUE", help="any other setting of the model, see --show")
     for option in PACKED_OPTIONS:
         add(option.flag, **option.argument("default of the requests: "))
-    add("--kserve", nargs="+", metavar=("DIR", "NAME"), help="lay archives of --out out for KServe (all of them)")
+    add(
+        "--kserve",
+        nargs="+",
+        metavar=("DIR", "NAME"),
+        help="write a folder that KServe can serve: these archives of --out, or all",
+    )
     add(
         "--triton",
         type=Path,
         metavar="DIR",
-        help="put archives of --out, packed where need be, into a Triton repository",
+        help="write each NAME into this Triton model repository; packs those that --out lacks",
     )
-    add("--litserve", type=Path, metavar="DIR", help="make of one a folder with a server of LitServe's")
-    add("--exact-decode", action="store_true", help="decode every JPEG whole, also where the input is far smaller")
+    add(
+        "--litserve",
+        type=Path,
+        metavar="DIR",
+        help="write a folder with a LitServe server for NAME; packs it if --out lacks it",
+    )
+    add("--exact-decode", action="store_true", help="decode every JPEG at full size, even if the input is far smaller")
     add("--out", type=Path, default=MODEL_STORE, help="folder of the archives (model_store)")
     add(
         "--register", nargs="?", const=MANAGEMENT, metavar="URL", help=f"then register it at that server ({MANAGEMENT})"
@@ -99,7 +109,10 @@ def size(text: str) -> tuple[int, int]:
 
 
 def request(options: argparse.Namespace) -> PackRequest:
-    """What to pack: the command line over config/NAME.yaml over the defaults. Raises BadSpec for what does not hold."""
+    """What to pack: the command line over config/NAME.yaml over the defaults.
+
+    Raises BadSpec where there is no model, and for a file, a size or an option that is not as it must be.
+    """
     from detserve.pack.packer import ModelChoice, PackRequest
 
     config = ModelConfig.load(CONFIG_DIR, options.name).pack
@@ -145,7 +158,10 @@ def request(options: argparse.Namespace) -> PackRequest:
 
 
 def objects_settings(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """What a node configuration and a file of categories change of the model's spec."""
+    """What a node configuration and a file of categories change of the model's spec.
+
+    Raises BadSpec for categories of a model that has none, and for a file that is none of categories.
+    """
     settings = dict(chosen.get("settings", {}))
     if "categories" not in chosen:
         return settings

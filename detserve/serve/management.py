@@ -29,12 +29,6 @@ Kind = Literal["inference", "management"]
 """The two kinds of token."""
 
 
-def read_key(run_dir: Path, kind: Kind) -> str | None:
-    """The current token of the server that runs in that folder; None when it asks for no tokens."""
-    keys = _keys(run_dir)
-    return str(keys[kind]["key"]) if keys else None
-
-
 def _keys(run_dir: Path) -> Any:
     try:
         return json.loads((run_dir / "key_file.json").read_text("utf-8"))

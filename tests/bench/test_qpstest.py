@@ -90,6 +90,16 @@ def test_nonsense_is_refused(words: list[str], capsys: pytest.CaptureFixture[str
     assert words[0] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--csv", "--json", "--plot"])
+def test_a_file_that_cannot_be_written_is_said_before_anything_is_measured(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (tmp_path, tmp_path / "absent" / "load.csv"):
+        with pytest.raises(SystemExit):
+            qpstest.main([option, str(path)])
+        assert f"{path} cannot be written" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("mode", "name"), [("1", "torch"), ("engine", "engine"), ("3", "server")])
 def test_modes_have_numbers_and_names(mode: str, name: str) -> None:
     assert qpstest.parse(["--mode", mode]).mode == name

@@ -9,9 +9,9 @@ import pytest
 import requests
 
 from detserve.serve.config import Settings
-from detserve.serve.management import Management, read_key
+from detserve.serve.management import Management
 from tests.harness.archives import write_archive
-from tests.harness.server import Container
+from tests.harness.server import Container, read_key
 
 Start = Callable[..., Container]
 

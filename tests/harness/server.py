@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,12 @@ from detserve.serve.launch import PROGRAM, Launched, free_ports, options
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
+
+
+def read_key(run_dir: Path, kind: str) -> str | None:
+    """The current token, "inference" or "management", of the server of that folder; None when it asks for none."""
+    path = run_dir / "key_file.json"
+    return str(json.loads(path.read_text("utf-8"))[kind]["key"]) if path.exists() else None
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from detserve.places import CONFIG_DIR
 from detserve.serve.config import Listener, Settings
 from detserve.serve.frontend import Frontend, check_ports
 from detserve.serve.launch import free_ports
-from detserve.serve.management import read_key
-from tests.harness.server import Served, java_processes
+from tests.harness.server import Served, java_processes, read_key
 
 Serve = Callable[..., Served]
 

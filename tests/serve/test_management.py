@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import requests
 from detserve.errors import ServerFailed
 from detserve.serve.config import Settings
 from detserve.serve.launch import free_ports
-from detserve.serve.management import Management, last_exception, read_key
+from detserve.serve.management import Management, last_exception
 from detserve.serve.model_config import Registration
 from tests.harness.archives import write_archive
 from tests.harness.server import Served, java_processes
@@ -127,9 +128,12 @@ def test_where_nothing_answers_that_is_said(tmp_path: Path) -> None:
 
 
 def test_keys_are_read_from_the_run_directory(tmp_path: Path) -> None:
-    assert read_key(tmp_path, "inference") is None
-    (tmp_path / "key_file.json").write_text('{"management": {"key": "a"}, "inference": {"key": "b"}}')
-    assert read_key(tmp_path, "inference") == "b"
+    management = Management("http://127.0.0.1:1", tmp_path)
+    assert management.key("inference") is None
+    good = {"expiration time": "2999-01-01T00:00:00.000000Z"}
+    keys = {"management": {"key": "a", **good}, "inference": {"key": "b", **good}}
+    (tmp_path / "key_file.json").write_text(json.dumps(keys))
+    assert management.key("inference") == "b"
 
 
 def test_torchserves_own_exceptions_are_not_the_cause() -> None:

@@ -17,10 +17,9 @@ from detserve.demo.command import TOKEN
 from detserve.serve.config import Settings
 from detserve.serve.frontend import Frontend
 from detserve.serve.launch import free_ports
-from detserve.serve.management import read_key
 from tests.harness.archives import write_archive
 from tests.harness.page import demo
-from tests.harness.server import Served
+from tests.harness.server import Served, read_key
 
 pytestmark = pytest.mark.e2e
 
@@ -51,7 +50,7 @@ def put(address: str, settings: Settings, **headers: str) -> requests.Response:
 
 
 def key(settings: Settings, kind: str = "inference") -> str:
-    found = read_key(settings.run_dir, kind)  # type: ignore[arg-type]
+    found = read_key(settings.run_dir, kind)
     assert found
     return found
 
