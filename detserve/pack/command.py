@@ -109,10 +109,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def request(options: argparse.Namespace) -> PackRequest:
-    """What to pack: the command line over config/NAME.yaml over the defaults.
-
-    Raises BadSpec where there is no model, and for a file, a size or an option that is not as it must be.
-    """
+    """What to pack: the command line over config/NAME.yaml over the defaults. Raises BadSpec for what does not hold."""
     from detserve.pack.packer import ModelChoice, PackRequest
 
     config = ModelConfig.load(CONFIG_DIR, options.name).pack
