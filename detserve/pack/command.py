@@ -33,19 +33,19 @@ def parse(arguments: Sequence[str] | None, prog: str = "repack.py") -> argparse.
     add("names", nargs="*", metavar="NAME", help="name of the archive and of the served model, fd1 for instance")
     add("--model", help="a model of --list, or your own as package.module:NAME")
     add("--weights", nargs="+", metavar="PATH|URL", help="weight file; default: the model's own, see --list")
-    add("--sha256", nargs="+", help="the sums that the weights, or with --verify the archive, must have")
+    add("--sha256", nargs="+", help="the sum that the weights must have; with --verify, the archive")
     add("--reader", metavar="MODEL", help="for OCR: the model that reads what --model finds")
-    add("--reader-weights", nargs="+", metavar="PATH|URL", help="its weight file")
+    add("--reader-weights", nargs="+", metavar="PATH|URL", help="the reader's weight file")
     add("--categories", type=Path, metavar="FILE", help="for objects: names of the classes, a line each, or JSON")
     add("--node-config", type=Path, metavar="FILE", help="for objects: node_config.json of a detectron2 server")
-    add("--alphabet", metavar="FILE", help="the reader's characters, one a line, if its weight file has none")
+    add("--alphabet", metavar="FILE", help="the reader's characters, one a line, if its weight file lacks them")
     add("--backend", help="auto (default), tensorrt, openvino, onnx, torchscript or eager")
     add("--size", type=size, metavar="N|WxH", help="input of the network in pixels")
     add(
         "--square",
         action="store_const",
         const=True,
-        help="for faces: make the input square, whatever the picture's shape",
+        help="for faces: one square input, whatever the shape of a picture",
     )
     add("--precision", help="fp32, bf16, fp16, int8 or auto, as the backend has them")
     add("--calibration", nargs="+", metavar="DIR", help="for int8: real pictures of the kind that will be served")
@@ -55,22 +55,28 @@ def parse(arguments: Sequence[str] | None, prog: str = "repack.py") -> argparse.
     add("--set", action="append", metavar="KEY=VALUE", help="any other setting of the model, see --show")
     for option in PACKED_OPTIONS:
         add(option.flag, **option.argument("default of the requests: "))
-    add("--kserve", nargs="+", metavar=("DIR", "NAME"), help="write archives of --out into DIR for KServe (all)")
+    add(
+        "--kserve",
+        nargs="+",
+        metavar=("DIR", "NAME"),
+        help="write a folder that KServe can serve: these archives of --out, or all",
+    )
     add(
         "--triton",
         type=Path,
         metavar="DIR",
-        help="write the archives NAME ... as a model repository for Triton; missing ones are packed first",
+        help="write each NAME into this Triton model repository; packs those that --out lacks",
     )
-    add("--litserve", type=Path, metavar="DIR", help="write NAME as a folder that LitServe serves")
+    add(
+        "--litserve",
+        type=Path,
+        metavar="DIR",
+        help="write a folder with a LitServe server for NAME; packs it if --out lacks it",
+    )
     add("--exact-decode", action="store_true", help="decode every JPEG at full size, even if the input is far smaller")
     add("--out", type=Path, default=MODEL_STORE, help="folder of the archives (model_store)")
     add(
-        "--register",
-        nargs="?",
-        const=MANAGEMENT,
-        metavar="URL",
-        help=f"then register it with that server ({MANAGEMENT})",
+        "--register", nargs="?", const=MANAGEMENT, metavar="URL", help=f"then register it at that server ({MANAGEMENT})"
     )
     add("--list", action="store_true", help="show the models, their weights, licences and accuracy")
     add("--show", type=Path, metavar="FILE.mar", help="show what an archive holds")
@@ -156,7 +162,7 @@ def request(options: argparse.Namespace) -> PackRequest:
 def objects_settings(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """What a node configuration and a file of categories change of the model's spec.
 
-    Raises BadSpec for categories of a model that has none, and for a file that holds none.
+    Raises BadSpec for categories of a model that has none, and for a file that is none of categories.
     """
     settings = dict(chosen.get("settings", {}))
     if "categories" not in chosen:
