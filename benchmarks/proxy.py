@@ -93,11 +93,19 @@ def missing() -> list[str]:
 def _await(process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
+        # The check of the configuration listens for a moment, too: only workers answer.
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
+            if _has_workers(process):
+                return
         time.sleep(0.02)
     said = os.pread(log.fileno(), 4096, 0).decode(errors="replace").strip()
     raise ServerFailed(f"the proxy did not start: {said or 'it said nothing'}")
+
+
+def _has_workers(process: subprocess.Popen[bytes]) -> bool:
+    with suppress(psutil.Error):  # one that has just ended
+        return any("worker process" in " ".join(each.cmdline()) for each in psutil.Process(process.pid).children())
+    return False
 
 
 @dataclass(frozen=True)
