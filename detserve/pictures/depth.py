@@ -50,7 +50,7 @@ def read(data: bytes | bytearray, size: tuple[int, int]) -> NDArray[Any]:
         width, height = bombs.decoded_size(picture)  # refuses too many strips or tiles
         if width * height > 4 * size[0] * size[1] + _MOST_SPARE:
             raise BadPicture(f"the tiles of the {name} depth map are far larger than the map: save it anew")
-        samples = np.array(picture).astype(np.uint16)
+        samples = np.asarray(picture).astype(np.uint16, copy=False)
         if samples.shape != (size[1], size[0]):
             raise BadPicture(f"the samples of the {name} depth map do not fit the size in its header")
     return samples

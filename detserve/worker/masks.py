@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from detserve.core.detections import Floats
-from detserve.core.masks import Cutout
+from detserve.core.detections import Detections
+from detserve.core.masks import STRIP, Cutout
+
+Ints = NDArray[np.int64]
 
 
 def rle(cut: Cutout, size: tuple[int, int]) -> dict[str, Any]:
@@ -26,12 +29,16 @@ def run_lengths(cut: Cutout, size: tuple[int, int]) -> list[int]:
     From the cutout alone: the picture may have a hundred million pixels.
     """
     width, height = size
-    framed = np.pad(cut.values.T, ((0, 0), (1, 1))).astype(np.int8)
-    steps = np.diff(framed, axis=1)
-    column, row = np.nonzero(steps == 1)
-    starts = (column + cut.left) * height + row + cut.top
-    column, row = np.nonzero(steps == -1)
-    ends = (column + cut.left) * height + row + cut.top
+    tall, wide = cut.values.shape
+    columns = max(1, STRIP // max(1, tall))
+    found: list[list[Ints]] = [[], []]
+    for first in range(0, wide, columns):
+        framed = np.pad(cut.values[:, first : first + columns].T.astype(np.int8), ((0, 0), (1, 1)))
+        steps = np.diff(framed, axis=1)
+        for places, step in zip(found, (1, -1), strict=True):
+            column, row = np.nonzero(steps == step)
+            places.append((column + first + cut.left) * height + row + cut.top)
+    starts, ends = (np.concatenate([np.zeros(0, np.int64), *places]) for places in found)
     # A run that reaches the bottom goes on at the top of the next column.
     apart = starts[1:] != ends[:-1]
     starts, ends = starts[np.append(True, apart)[: len(starts)]], ends[np.append(apart, True)[: len(ends)]]
@@ -49,7 +56,7 @@ def outlines(cut: Cutout) -> list[Floats]:
     """
     import cv2
 
-    bits = np.ascontiguousarray(cut.values).astype(np.uint8)
+    bits = np.ascontiguousarray(cut.values, np.bool_).view(np.uint8)
     if not bits.any():
         return []
     found, _ = cv2.findContours(bits, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(cut.left, cut.top))

@@ -119,9 +119,11 @@ class MaskRcnn(PartedSpec):
         """Colours and, where it has depth, that as 8 bits behind them."""
         if depth is None:
             return rgb
+        planes = np.empty((*rgb.shape[:2], 4), np.uint8)
+        planes[..., :3] = rgb
         bounds = (self.depth_low, self.depth_high)
-        plane = placing.depth_plane(depth, self.depth_scale, bounds, relative=self.stem == "two")
-        return np.concatenate([rgb, plane], axis=2)
+        placing.depth_plane(depth, self.depth_scale, bounds, self.stem == "two", planes[..., 3])
+        return planes
 
     def draw(self, planes: Pixels, letterbox: Letterbox, canvas: Pixels) -> None:
         """Resize as the convention does, and lay on the canvas."""

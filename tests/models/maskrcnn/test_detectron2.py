@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -176,25 +177,45 @@ def test_anchors_are_not_rounded(golden: Golden) -> None:
         near(cell_anchors(level, DETECTRON2), expected, 1e-4)
 
 
+def eight_bits(depth: np.ndarray, scale: float, bounds: tuple[float, float], relative: bool) -> list[list[int]]:
+    plane = np.empty(depth.shape, np.uint8)
+    depth_plane(depth, scale, bounds, relative, plane)
+    return plane.tolist()
+
+
 @pytest.mark.parametrize(
     ("millimetres", "bits"),
     [((0, 500, 10_000), (0, 12, 255)), ((20_000, 1, 5_000), (255, 0, 127))],
 )
 def test_depth_becomes_eight_bits_of_its_range(millimetres: tuple[int, ...], bits: tuple[int, ...]) -> None:
     depth = np.array([millimetres], np.uint16)
-    assert depth_plane(depth, 0.001, (0.0, 10.0), False)[..., 0].tolist() == [list(bits)]
+    assert eight_bits(depth, 0.001, (0.0, 10.0), False) == [list(bits)]
 
 
 def test_depth_that_is_no_number_is_no_measurement() -> None:
     depth = np.array([[np.nan, np.inf, -np.inf, -3.0, 5.0]], np.float32)
-    assert depth_plane(depth, 1.0, (0.0, 10.0), False)[..., 0].tolist() == [[0, 0, 0, 0, 127]]
+    assert eight_bits(depth, 1.0, (0.0, 10.0), False) == [[0, 0, 0, 0, 127]]
 
 
 @pytest.mark.parametrize("relative", [False, True])
-def test_depth_is_the_same_strip_by_strip(relative: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    depth = np.random.default_rng(0).integers(0, 2500, (90, 70), np.uint16)
-    depth[:40] += 200  # the least value lies in a later strip
-    whole = depth_plane(depth, 0.001, (1.0, 1.5), relative)
-    monkeypatch.setattr(placing, "STRIP_PIXELS", 1000)
-    assert (depth_plane(depth, 0.001, (1.0, 1.5), relative) == whole).all()
-    assert len(np.unique(whole)) > 200
+def test_the_strips_of_a_large_map_are_those_of_one_map(monkeypatch: pytest.MonkeyPatch, relative: bool) -> None:
+    depth = np.random.default_rng(0).integers(900, 1700, (40, 30)).astype(np.uint16)
+    depth[33, 7] = 1100  # the least within the range of all strips is not in the first
+    depth[depth < 1100] = 1100 if relative else 0
+    whole = eight_bits(depth, 0.001, (1.0, 1.5), relative)
+    assert eight_bits(depth.astype(np.float32), 0.001, (1.0, 1.5), relative) == whole
+    monkeypatch.setattr(placing, "STRIP", 100)
+    assert eight_bits(depth, 0.001, (1.0, 1.5), relative) == whole
+
+
+def test_a_large_picture_with_depth_takes_few_bytes_a_pixel(golden: Golden) -> None:
+    """Its planes are four; what else is made of it is made by strips."""
+    spec = golden.spec.override(stem="four")
+    rgb, depth = np.zeros((3000, 4000, 3), np.uint8), np.full((3000, 4000), 1200, np.uint16)
+    placed = spec.letterbox((4000, 3000))
+    canvas = np.empty((placed.canvas[1], placed.canvas[0], 5), np.uint8)
+    tracemalloc.start()
+    spec.draw(spec.planes(rgb, depth), placed, canvas)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5.5 * depth.size
