@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detserve.core.detections import Detections
+from detserve.core.detections import Floats
 from detserve.core.masks import STRIP, Cutout
 
 Ints = NDArray[np.int64]
