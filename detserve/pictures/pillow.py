@@ -22,6 +22,9 @@ from detserve.pictures.header import ORIENTATION, Header, header_of, orientation
 # with a limit of its own before it lets Pillow read a pixel.
 PIL.Image.MAX_IMAGE_PIXELS = None
 
+STRIP = 1 << 18
+"""Pixels that are converted at a time."""
+
 
 def open_picture(data: bytes | bytearray, name: str) -> tuple[ImageFile, Header]:
     """The picture with only its header read, and that header. A PNG's EXIF counts if it comes before the pixels."""
@@ -81,18 +84,29 @@ def read(picture: PIL.Image.Image, bits: int) -> Pixels:
     key = None if picture.mode == "P" else picture.info.pop("transparency", None)
     if picture.mode.startswith("I;16"):
         return _read_grey16(picture, bits, key)
-    if picture.has_transparency_data:
-        rgba = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
-        white = PIL.Image.new("RGB", picture.size, "white")
-        white.paste(rgba, mask=rgba)
-        return np.array(white)
-    rgb: Pixels = np.array(picture.convert("RGB"))
+    picture.load()
+    width, height = picture.size
+    rgb: Pixels = np.empty((height, width, 3), np.uint8)
+    # By strips: Pillow copies whatever it converts, four bytes a pixel each time.
+    rows = max(1, STRIP // width)
+    for top in range(0, height, rows):
+        rgb[top : top + rows] = np.asarray(_in_rgb(picture.crop((0, top, width, min(top + rows, height)))))
     if key is not None:
         stored = np.broadcast_to(key, 3)
         # Pillow keeps the high 8 of 16 bits and stretches 2 and 4 bits to the whole range, but not those of the key.
         shown = tuple((stored >> 8 if bits == 16 else stored * 255 // (2**bits - 1)).tolist())
         rgb |= np.asarray(cv2.inRange(rgb, shown, shown), np.uint8)[..., np.newaxis]  # 255 where it is that colour
     return rgb
+
+
+def _in_rgb(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """In RGB, what is transparent white."""
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    rgba = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
+    white = PIL.Image.new("RGB", picture.size, "white")
+    white.paste(rgba, mask=rgba)
+    return white
 
 
 def _read_grey16(picture: PIL.Image.Image, bits: int, key: int | None) -> Pixels:

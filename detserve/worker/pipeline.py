@@ -12,6 +12,7 @@ import numpy as np
 from detserve.core.detections import Detections, Floats, Pixels
 from detserve.core.letterbox import Letterbox
 from detserve.errors import RequestError
+from detserve.models.parts import PartedSpec
 from detserve.models.spec import TextSpec
 from detserve.options import Options
 from detserve.pictures.decode import Compressed, Image, compressed
@@ -101,7 +102,8 @@ class Pipeline(Generic[Canvases, Raw]):
         self.detector, self.spec = detector, detector.spec
         self.reader = reader
         self.max_pixels = max_pixels
-        self.reduced_decode = reduced_decode and reader is None
+        # A model of several networks is resized as it was trained, which begins with the whole picture.
+        self.reduced_decode = reduced_decode and reader is None and not isinstance(self.spec, PartedSpec)
         self.ahead = Ahead(ahead) if ahead else None
         self.jpegs = jpegs
 

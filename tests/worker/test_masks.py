@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,6 +44,23 @@ def test_run_lengths_are_those_of_the_whole_picture(case: tuple[Cutout, tuple[in
     assert found["size"] == [size[1], size[0]]
     assert (coco.decode(found) == whole).all()
     assert found["counts"] == wanted["counts"].decode()
+
+
+@given(cutouts())
+def test_a_large_mask_is_read_by_strips(case: tuple[Cutout, tuple[int, int], np.ndarray]) -> None:
+    cut, size, _ = case
+    whole = masks.run_lengths(cut, size)
+    with patch.object(masks, "STRIP", 20):
+        assert masks.run_lengths(cut, size) == whole
+
+
+def test_the_mask_of_a_large_picture_takes_less_than_a_byte_a_pixel() -> None:
+    bits = np.ones((3000, 4000), bool)
+    tracemalloc.start()
+    assert masks.run_lengths(Cutout(0, 0, bits), (4000, 3000)) == [0, bits.size]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.7 * bits.size
 
 
 @given(cutouts())

@@ -183,3 +183,32 @@ def test_zidane_is_found_where_the_published_decode_finds_it(shared: Path, tmp_p
         (result,) = Pipeline(HostDetector(engine), max_pixels=10_000_000, reduced_decode=False)([(picture, options())])
         assert np.abs(found(result).boxes - wanted).max() < 0.5, name
         assert np.abs(found(result).scores - [face["score"] for face in faces]).max() < 0.005, name
+
+
+class Drawn:
+    """A detector that keeps the size of what it is to lay on its canvas, and finds nothing."""
+
+    def __init__(self) -> None:
+        self.spec = models.find("maskrcnn-r50-fpn").override(min_size=64, max_size=64, size=[64, 64])
+        self.sizes: list[tuple[int, ...]] = []
+
+    def canvases(self, n: int, size: tuple[int, int]) -> np.ndarray:
+        return np.empty((n, size[1], size[0], 4), np.uint8)
+
+    def draw(self, rgb: np.ndarray, letterbox: Letterbox, canvas: np.ndarray) -> None:
+        self.sizes.append(rgb.shape)
+
+    def infer(self, canvases: np.ndarray, options: object) -> int:
+        return len(canvases)
+
+    def found(self, raw: int, options: object) -> list[Detections]:
+        return [Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))] * raw
+
+
+def test_a_model_that_is_resized_as_it_was_trained_gets_jpegs_whole(astronaut: bytes) -> None:
+    detector = Drawn()
+    bgr = cv2.imdecode(np.frombuffer(astronaut, np.uint8), cv2.IMREAD_COLOR)
+    jpeg = cv2.imencode(".jpg", bgr)[1].tobytes()
+    (result,) = Pipeline(detector, max_pixels=10_000_000)([(jpeg, options())])  # type: ignore[arg-type]
+    assert detector.sizes == [(512, 512, 3)]
+    assert result.size == (512, 512)

@@ -79,18 +79,46 @@ def test_thresholds_as_by_default(golden: Golden) -> None:
     near(found.scores, golden.arrays["default_scores"], SCORES)
 
 
+def resized(planes: np.ndarray) -> np.ndarray:
+    """The reference's second picture as it resizes it, floats [h, w, c]."""
+    floats = torch.from_numpy(planes.transpose(2, 0, 1).astype(np.float32))[None]
+    return interpolate(floats, size=(160, 195), mode="bilinear", align_corners=False)[0].permute(1, 2, 0).numpy()
+
+
+def as_bytes(golden: Golden) -> np.ndarray:
+    """That picture as it is sent."""
+    return np.rint(values(golden, "input_batch2_second")).astype(np.uint8)
+
+
 @pytest.mark.slow
 def test_a_picture_that_is_scaled_and_padded(golden: Golden) -> None:
     placed = golden.spec.letterbox((176, 144))
     assert (placed.inner, placed.canvas) == ((195, 160), (224, 160))
     # The reference resizes floats, after it has normalised them.
-    small = torch.from_numpy(golden.input("input_batch2_second") * np.float32(255))[None]
-    scaled = interpolate(small, size=(160, 195), mode="bilinear", align_corners=False)[0]
-    found = golden.found(scaled.permute(1, 2, 0).numpy(), ALL, placed)
+    found = golden.found(resized(values(golden, "input_batch2_second")), ALL, placed)
     assert (found.columns + 1).tolist() == golden.arrays["batch2_labels_1"].tolist()
     boxes = placed.invert(found.boxes.numpy().reshape(-1, 2, 2)).reshape(-1, 4)
     near(boxes, golden.arrays["batch2_boxes_1"], BOXES)
     near(found.scores, golden.arrays["batch2_scores_1"], SCORES)
+
+
+def test_what_is_laid_on_the_canvas_is_a_grey_level_from_the_references(golden: Golden) -> None:
+    planes = as_bytes(golden)
+    canvas = np.full((160, 224, planes.shape[2] + 1), 77, np.uint8)
+    golden.spec.draw(planes, golden.spec.letterbox((176, 144)), canvas)
+    assert (canvas[:, 195:] == 0).all() and (canvas[:, :195, -1] == 1).all()
+    near(canvas[:, :195, :-1].astype(np.float32), resized(planes), 0.85)
+
+
+@pytest.mark.slow
+def test_what_is_served_of_it_is_what_the_reference_finds(golden: Golden) -> None:
+    """Rounded to bytes twice: of objects that are alike sure, as here, some change their places in the list."""
+    found, _ = golden.answer(as_bytes(golden), ALL)
+    labels = [golden.spec.category_ids[golden.spec.categories.index(label)] for label in found.labels]
+    apart = np.abs(golden.arrays["batch2_boxes_1"][:, None] - found.boxes).max(axis=2)
+    apart[golden.arrays["batch2_labels_1"][:, None] != labels] = np.inf
+    assert (apart.min(axis=1) < 0.3).sum() >= 18
+    near(found.scores, golden.arrays["batch2_scores_1"], 0.01)
 
 
 def test_a_checkpoint_must_hold_what_the_reference_holds(golden: Golden) -> None:
