@@ -139,11 +139,11 @@ In a container, of an image that has the Python backend and Python 3.12 (NVIDIA'
 Without a container, by the server in the package {SERVER.partition("=")[0]}. It wants x86-64, glibc 2.35 and the shared
 library of Python 3.11:
 
-    python3.11 -m venv triton
-    triton/bin/pip install --no-deps {SERVER} $(printf " -r %s" */requirements.txt)
-    at=triton/lib/python3.11/site-packages/pytriton/tritonserver
+    python3.11 -m venv ~/triton  # not here, where Triton takes each folder for a model
+    ~/triton/bin/pip install --no-deps {SERVER} $(printf " -r %s" */requirements.txt)
+    at=~/triton/lib/python3.11/site-packages/pytriton/tritonserver
     ln -sf ../../python_backend_stubs/3.11/triton_python_backend_stub "$at/backends/python/"
-    PATH="$PWD/triton/bin:$PATH" "$at/bin/tritonserver" --model-repository "$PWD" \\
+    PATH="$HOME/triton/bin:$PATH" "$at/bin/tritonserver" --model-repository "$PWD" \\
         --backend-directory "$at/backends" --http-header-forward-pattern '(?i)x-.*'
 
 The first `python3` on the PATH is the environment that the model runs in. A start that ends with `Stub process … is not
