@@ -32,6 +32,7 @@ from detserve.pack import agreement, object_parity, parity
 from detserve.pack.weights import locate
 from detserve.pictures.header import MAX_PIXELS
 from detserve.serve.defaults import GPU_BATCH, ON_GPU
+from detserve.worker import masks
 from detserve.worker.detector import HostDetector
 from detserve.worker.loading import detector_on
 
@@ -91,6 +92,9 @@ def pack(request: PackRequest) -> Path:
     """
     detect = _Building.of(request, request.detect, request.precision)
     _check_models(request)
+    found = models.find(request.detect.model)
+    if isinstance(found, PartedSpec):
+        masks.check_installed()
     calibration = _calibration(request, detect.plan)
     # A reader stays in floats: it would have to learn from lines, and a wrong letter is worse than a shifted box.
     read = request.read and _Building.of(request, request.read, None if calibration else request.precision)
@@ -101,7 +105,7 @@ def pack(request: PackRequest) -> Path:
             read=_build(read, engine_folder / "read") if read else None,
             options=dict(request.options),
             reduced_decode=request.reduced_decode,
-            max_pixels=getattr(models.find(request.detect.model), "max_pixels", MAX_PIXELS),
+            max_pixels=found.max_pixels if isinstance(found, PartedSpec) else MAX_PIXELS,
         )
         files = contents.files()
         for model in (request.detect, request.read):

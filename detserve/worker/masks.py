@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from detserve.core.detections import Detections
 from detserve.core.masks import STRIP, Cutout
+from detserve.errors import BackendMissing
 
 Ints = NDArray[np.int64]
 
@@ -24,6 +26,12 @@ def columns(found: Detections, size: tuple[int, int], form: str) -> dict[str, li
     if form == "polygon":
         return {"polygons_ratio": [polygons(cut, size) for cut in cuts]}
     return {"mask_rle": [rle(cut, size) for cut in cuts]}
+
+
+def check_installed() -> None:
+    """Raise BackendMissing where the package that compresses run lengths is not installed."""
+    if find_spec("pycocotools") is None:
+        raise BackendMissing("masks need the package pycocotools: pip install pycocotools")
 
 
 def rle(cut: Cutout, size: tuple[int, int]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from detserve.core.detections import Detections
 from detserve.core.masks import Masks
 from detserve.engines.base import Device, EnginePlan
 from detserve.engines.parts import PartedEngines, PartedSource
-from detserve.errors import EngineRejected
+from detserve.errors import BackendMissing, EngineRejected
 from detserve.models.maskrcnn import MaskRcnn
 from detserve.models.parts import Wish
 from detserve.pack import packer
@@ -102,6 +102,13 @@ def test_what_was_not_computed_in_16_bits_is_not_packed_for_them(
     figures, found = packer._build_parts(spec, [tmp_path], engines.find("eager"), plan, tmp_path)
     assert (found.precision, seen) == (packed, [bounds])
     assert figures == GOOD.to_dict()
+
+
+def test_what_masks_need_is_missed_before_anything_is_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("detserve.worker.masks.find_spec", lambda name: None)
+    choice = packer.ModelChoice(model="maskrcnn-r50-fpn", weights=[str(tmp_path / "none.pth")])
+    with pytest.raises(BackendMissing, match="pip install pycocotools"):
+        packer.pack(packer.PackRequest(name="md9", detect=choice, out=tmp_path))
 
 
 @pytest.mark.slow
