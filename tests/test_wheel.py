@@ -116,14 +116,14 @@ def test_the_wheel_says_what_it_is_and_what_its_extras_bring(wheel: Path) -> Non
     assert "Apache License" in texts["LICENSE"]
     metadata = message_from_string(texts["METADATA"])
     assert metadata["License-Expression"] == "Apache-2.0"
-    told = {"serve", "pack", "client", "documents", "video", "demo", "bench", "bulk", "ray", "tensorrt"}
+    told = {"serve", "pack", "client", "documents", "video", "demo", "bench", "bulk", "ray", "objects", "tensorrt"}
     assert set(metadata.get_all("Provides-Extra", [])) == told
     wanted = metadata.get_all("Requires-Dist", [])
     assert [line for line in wanted if ";" not in line] == ["numpy>=2", "PyYAML>=6"]
     extras: dict[str, set[str]] = {}
     for requirement, extra in re.findall(r'^(\S+); extra == "(\w+)"$', "\n".join(wanted), re.MULTILINE):
         extras.setdefault(extra, set()).add(requirement)
-    for extra in ("serve", "pack", "client", "documents", "video", "demo", "bench", "bulk", "ray"):
+    for extra in ("serve", "pack", "client", "documents", "video", "demo", "bench", "bulk", "ray", "objects"):
         assert pins(extra) <= extras[extra], extra
     assert pins("torch") | pins("java") <= extras["serve"] and pins("torch") | pins("serve") <= extras["pack"]
     alone = {re.split("[=<>]", requirement)[0] for requirement in pins("openvino") | pins("weights") | pins("int8")}

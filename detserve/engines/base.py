@@ -98,6 +98,10 @@ class Engine(ABC):
         """This engine for a second thread to call beside the first, on the same weights; None where it has none."""
         return None
 
+    def computes_in(self, plan: EnginePlan) -> str:
+        """The precision that it has here, loaded by that plan: "auto" is another on another processor."""
+        return plan.precision
+
     def __call__(self, batch: Pixels, lend: bool = False) -> dict[str, NDArray[np.float32]]:
         """Run a batch of any size, in chunks where it is larger than one call takes.
 

@@ -53,6 +53,12 @@ class PartedEngines:
         self.spec = spec
         self.engines = {name: adapter(folder / name, part, plan, device) for name, part in spec.parts().items()}
         self.run: Mapping[str, Run] = {name: _run(engine) for name, engine in self.engines.items()}
+        self.plan = plan
+
+    @property
+    def exact(self) -> bool:
+        """Whether all of them compute in fp32 here, be it asked for or the best that this processor has."""
+        return {engine.computes_in(self.plan) for engine in self.engines.values()} == {"fp32"}
 
 
 def build(adapter: type[Engine], spec: ModelSpec, weights: Sequence[Path], plan: EnginePlan, folder: Path) -> None:

@@ -97,6 +97,8 @@ class PartedSpec(ModelSpec):
     """A model of several networks that finds things in pictures. It takes one picture at a time."""
 
     dynamic: ClassVar[bool] = True
+    max_pixels: ClassVar[int] = 50_000_000
+    """Larger pictures are refused: its worker is large as it is, and a picture is decoded whole for it."""
 
     @property
     def has_depth(self) -> bool:

@@ -31,7 +31,9 @@ from detserve.models.spec import DetectorSpec, ModelSpec, ReaderSpec
 from detserve.options import Options
 from detserve.pack import agreement, object_parity, parity
 from detserve.pack.weights import locate
-from detserve.serve.defaults import GPU_BATCH
+from detserve.pictures.header import MAX_PIXELS
+from detserve.serve.defaults import GPU_BATCH, ON_GPU
+from detserve.worker import masks
 from detserve.worker.detector import HostDetector
 from detserve.worker.loading import detector_on
 
@@ -91,6 +93,9 @@ def pack(request: PackRequest) -> Path:
     """
     detect = _Building.of(request, request.detect, request.precision)
     _check_models(request)
+    found = models.find(request.detect.model)
+    if isinstance(found, PartedSpec):
+        masks.check_installed()
     calibration = _calibration(request, detect.plan)
     # A reader stays in floats: it would have to learn from lines, and a wrong letter is worse than a shifted box.
     read = request.read and _Building.of(request, request.read, None if calibration else request.precision)
@@ -101,6 +106,7 @@ def pack(request: PackRequest) -> Path:
             read=_build(read, engine_folder / "read") if read else None,
             options=dict(request.options),
             reduced_decode=request.reduced_decode,
+            max_pixels=found.max_pixels if isinstance(found, PartedSpec) else MAX_PIXELS,
         )
         files = contents.files()
         for model in (request.detect, request.read):
@@ -197,7 +203,7 @@ def _build_once(building: _Building, folder: Path, calibration: Calibration | No
     spec = models.find(choice.model).override(**choice.settings).with_file_metadata(*weights)
     folder.mkdir(parents=True)
     if isinstance(spec, PartedSpec):
-        figures = _build_parts(spec, weights, adapter, plan, folder)
+        figures, plan = _build_parts(spec, weights, adapter, plan, folder)
         return _packed(choice, spec, adapter, plan, weights, figures)
     device = Device(threads=torch.get_num_threads(), gpu=0 if torch.cuda.is_available() else None)
     spec = on_device(spec, adapter.for_gpus and device.gpu is not None)
@@ -213,8 +219,12 @@ def _build_once(building: _Building, folder: Path, calibration: Calibration | No
 
 def _build_parts(
     spec: PartedSpec, weights: Sequence[Path], adapter: type[Engine], plan: EnginePlan, folder: Path
-) -> Mapping[str, Any]:
-    """The engines of a model of several networks, built and checked → the figures of the gate."""
+) -> tuple[Mapping[str, Any], EnginePlan]:
+    """The engines of a model of several networks, built and checked → the figures of the gate, and the plan to pack.
+
+    Where "auto" is fp32, as this processor has nothing less, that is what is checked, and what is packed: a worker on
+    another processor would compute in 16 bits, which nobody has checked.
+    """
     import torch
 
     with _step(f"loading {', '.join(path.name for path in weights)} into {spec.name}"):
@@ -223,12 +233,14 @@ def _build_parts(
         source.build(adapter, plan, folder)
         device = Device(threads=torch.get_num_threads(), gpu=0 if torch.cuda.is_available() else None)
         built = PartedEngines(adapter, folder, spec, plan, device)
-    bounds = object_parity.EXACT if plan.precision == "fp32" else object_parity.REDUCED
+    if built.exact:
+        plan = replace(plan, precision="fp32")
+    bounds = object_parity.EXACT if built.exact else object_parity.REDUCED
     with _step("checking them against the networks"):
         figures = object_parity.measure(source, built, locate(GATE_PICTURES[spec.task]).read_bytes(), bounds)
     print(f"  {figures}", file=sys.stderr)
     figures.check(bounds)
-    return figures.to_dict()
+    return figures.to_dict(), plan
 
 
 def _packed(

@@ -13,7 +13,8 @@ from detserve.engines.parts import PartedEngines
 from detserve.engines.torch_device import TorchEngine
 from detserve.models.parts import PartedSpec
 from detserve.models.rectangles import on_device
-from detserve.worker.detector import HostDetector
+from detserve.worker import masks
+from detserve.worker.detector import Detector, HostDetector
 from detserve.worker.parted_detector import PartedDetector
 from detserve.worker.pipeline import Pipeline
 from detserve.worker.reader import Reader
@@ -32,8 +33,7 @@ def load_pipeline(recipe: Recipe, folder: Path, device: Device) -> Pipeline[Any,
     # It would take a thread for each core, which wait for each other by spinning: 0.75 ms of a second core a picture.
     cv2.setNumThreads(device.threads)
     if isinstance(spec := recipe.detect.spec(), PartedSpec):
-        import pycocotools  # type: ignore[import-untyped]  # noqa: F401  the answer's masks: missed now, not later
-
+        masks.check_installed()  # missed now, not by a request
         packed = recipe.detect
         engines_of_parts = PartedEngines(
             engines.find(packed.backend), folder / ENGINE_FOLDER / "detect", spec, packed.plan, device

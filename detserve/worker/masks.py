@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,15 @@ from numpy.typing import NDArray
 
 from detserve.core.detections import Floats
 from detserve.core.masks import STRIP, Cutout
+from detserve.errors import BackendMissing
 
 Ints = NDArray[np.int64]
+
+
+def check_installed() -> None:
+    """Raise BackendMissing where the package that compresses run lengths is not installed."""
+    if find_spec("pycocotools") is None:
+        raise BackendMissing("masks need the package pycocotools: pip install pycocotools")
 
 
 def rle(cut: Cutout, size: tuple[int, int]) -> dict[str, Any]:

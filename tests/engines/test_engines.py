@@ -162,6 +162,16 @@ def test_openvino_computes_in_less_than_fp32(precision: str, tmp_path: Path) -> 
         assert outputs[name] == pytest.approx(values, rel=0.02, abs=1), name
 
 
+def test_openvino_says_what_it_computes_in(tmp_path: Path) -> None:
+    """Of "auto", what this processor has."""
+    found = {}
+    for precision in ("fp32", "auto"):
+        plan = EnginePlan(precision=precision, max_batch=4)
+        found[precision] = build("openvino", tmp_path / precision, precision=precision).computes_in(plan)
+    has_bf16 = {"avx512_bf16", "amx_bf16"} & set(Path("/proc/cpuinfo").read_text().split())
+    assert found == {"fp32": "fp32", "auto": "bf16" if has_bf16 else "fp32"}
+
+
 def test_auto_takes_the_fastest_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     if not torch.cuda.is_available():
         assert engines.find("auto").name == "openvino"

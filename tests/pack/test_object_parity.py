@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from detserve.core.detections import Detections
 from detserve.core.masks import Masks
 from detserve.engines.base import Device, EnginePlan
 from detserve.engines.parts import PartedEngines, PartedSource
-from detserve.errors import EngineRejected
+from detserve.errors import BackendMissing, EngineRejected
 from detserve.models.maskrcnn import MaskRcnn
 from detserve.models.parts import Wish
+from detserve.pack import packer
 from detserve.pack.object_parity import EXACT, REDUCED, Bounds, ObjectParity, canvases, match, measure
 from detserve.pack.packer import GATE_PICTURES
 from detserve.pack.weights import locate
@@ -75,6 +77,38 @@ def test_each_figure_has_a_bound(bounds: Bounds, field: str, words: str) -> None
         replace(GOOD, **{field: over[field]}).check(bounds)
     with pytest.raises(EngineRejected):
         replace(GOOD, **{field: float("nan")} if field != "unmatched" else {"unmatched": 20}).check(bounds)
+
+
+@pytest.mark.parametrize(
+    ("asked", "taken", "packed", "bounds"),
+    [("auto", "bf16", "auto", REDUCED), ("auto", "fp32", "fp32", EXACT), ("fp32", "fp32", "fp32", EXACT)],
+)
+def test_what_was_not_computed_in_16_bits_is_not_packed_for_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: str, taken: str, packed: str, bounds: Bounds
+) -> None:
+    seen = []
+    engine = SimpleNamespace(computes_in=lambda plan: taken)
+
+    class Built(PartedEngines):
+        def __init__(self, adapter: object, folder: Path, spec: object, plan: EnginePlan, device: Device) -> None:
+            self.engines, self.plan = {"features": engine}, plan  # type: ignore[dict-item]
+
+    monkeypatch.setattr(packer, "PartedSource", lambda *_: SimpleNamespace(build=lambda *_: None))
+    monkeypatch.setattr(packer, "PartedEngines", Built)
+    monkeypatch.setattr(packer.object_parity, "measure", lambda *words: seen.append(words[-1]) or GOOD)
+    plan = EnginePlan(precision=asked, max_batch=1)
+    spec = models.find("maskrcnn-r50-fpn")
+    assert isinstance(spec, MaskRcnn)
+    figures, found = packer._build_parts(spec, [tmp_path], engines.find("eager"), plan, tmp_path)
+    assert (found.precision, seen) == (packed, [bounds])
+    assert figures == GOOD.to_dict()
+
+
+def test_what_masks_need_is_missed_before_anything_is_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("detserve.worker.masks.find_spec", lambda name: None)
+    choice = packer.ModelChoice(model="maskrcnn-r50-fpn", weights=[str(tmp_path / "none.pth")])
+    with pytest.raises(BackendMissing, match="pip install pycocotools"):
+        packer.pack(packer.PackRequest(name="md9", detect=choice, out=tmp_path))
 
 
 @pytest.mark.slow
