@@ -32,7 +32,7 @@ from detserve.options import Options
 from detserve.pack import agreement, object_parity, parity
 from detserve.pack.weights import locate
 from detserve.pictures.header import MAX_PIXELS
-from detserve.serve.defaults import GPU_BATCH, ON_GPU
+from detserve.serve.defaults import GPU_BATCH
 from detserve.worker import masks
 from detserve.worker.detector import HostDetector
 from detserve.worker.loading import detector_on

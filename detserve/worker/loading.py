@@ -14,7 +14,7 @@ from detserve.engines.torch_device import TorchEngine
 from detserve.models.parts import PartedSpec
 from detserve.models.rectangles import on_device
 from detserve.worker import masks
-from detserve.worker.detector import Detector, HostDetector
+from detserve.worker.detector import HostDetector
 from detserve.worker.parted_detector import PartedDetector
 from detserve.worker.pipeline import Pipeline
 from detserve.worker.reader import Reader
