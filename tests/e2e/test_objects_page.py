@@ -25,7 +25,6 @@ def test_the_pages_commands_lead_to_a_drawn_picture(astronaut: bytes, tmp_path: 
     assert "objects.txt" in install
     for name in ("detserve", "benchmarks", "requirements", "config", "handlers", "repack.py", "client.py", ".venv"):
         (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / "run").mkdir()
     picture = cv2.imdecode(np.frombuffer(astronaut, np.uint8), cv2.IMREAD_COLOR)[:300, :400]
     cv2.imwrite(str(tmp_path / "img.jpg"), picture)
 
@@ -47,8 +46,13 @@ def test_the_pages_commands_lead_to_a_drawn_picture(astronaut: bytes, tmp_path: 
         asked[-1] += f" --url http://127.0.0.1:{port}"
         answer, _ = run("\n".join(asked).replace("8080", port)), None
     found = json.loads(answer.partition("]\n")[0] if answer.count("\n") > 1 else answer)
-    assert {each["label"] for each in found} <= {"bolt", "nut"}
+    assert found and {each["label"] for each in found} <= {"bolt", "nut"}
     assert all(each["mask_rle"]["size"] == [300, 400] for each in found)
+    shown = json.loads(re.findall(r"^```json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0])
+    for wanted, got in zip(shown, found, strict=False):
+        assert (got["label"], got["label_id"]) == (wanted["label"], wanted["label_id"])
+        assert got["xywh_ratio"] == pytest.approx(wanted["xywh_ratio"], abs=0.01)
+        assert got["conf"] == pytest.approx(wanted["conf"], abs=0.01)
     drawn = cv2.imread(str(tmp_path / "result" / "img.drawn.jpg"))
     assert drawn.shape == picture.shape
     assert len(json.loads((tmp_path / "result" / "coco.json").read_text())) == len(found)
