@@ -48,6 +48,11 @@ def test_the_pages_commands_lead_to_a_drawn_picture(astronaut: bytes, tmp_path: 
     found = json.loads(answer.partition("]\n")[0] if answer.count("\n") > 1 else answer)
     assert found and {each["label"] for each in found} <= {"bolt", "nut"}
     assert all(each["mask_rle"]["size"] == [300, 400] for each in found)
+    shown = json.loads(re.findall(r"^```json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0])
+    for wanted, got in zip(shown, found, strict=False):
+        assert (got["label"], got["label_id"]) == (wanted["label"], wanted["label_id"])
+        assert got["xywh_ratio"] == pytest.approx(wanted["xywh_ratio"], abs=0.01)
+        assert got["conf"] == pytest.approx(wanted["conf"], abs=0.01)
     drawn = cv2.imread(str(tmp_path / "result" / "img.drawn.jpg"))
     assert drawn.shape == picture.shape
     assert len(json.loads((tmp_path / "result" / "coco.json").read_text())) == len(found)
