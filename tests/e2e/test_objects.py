@@ -18,19 +18,15 @@ import PIL.Image
 import psutil
 import pytest
 import requests
-import torch
 
 from benchmarks import exits
-from benchmarks.fill_objects import fill
-from detserve import models
 from detserve.client import grpc as grpc_client
 from detserve.client.http import Http
 from detserve.client.protocol import Question
 from detserve.client.v2 import TRITON
-from detserve.models.maskrcnn import MaskRcnn
-from detserve.pack.packer import ModelChoice, PackRequest, pack
 from detserve.pictures.depth import WithDepth
 from tests.e2e.test_openapi import send
+from tests.harness.objects import pack_into
 from tests.harness.server import Server, serving
 
 pytestmark = [
@@ -39,26 +35,12 @@ pytestmark = [
 ]
 ROOT = Path(__file__).parents[2]
 MOST_MEMORY = 1.2e9
-SMALL = {"min_size": 128, "max_size": 192, "size": (192, 192)}
-CASES = {
-    "md1": ("maskrcnn-r50-fpn", SMALL),
-    "md3": (
-        "maskrcnn-d2-r50-fpn-two-stems",
-        {"min_size": 64, "size": (640, 640), "categories": ["bolt", "nut", "washer"], "category_ids": [0, 1, 2]},
-    ),
-}
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("objects")
-    for name, (model, settings) in CASES.items():
-        spec = models.find(model).override(**settings)
-        assert isinstance(spec, MaskRcnn)
-        weights = folder / f"{name}.pth"
-        torch.save({"model": fill(spec)}, weights)
-        choice = ModelChoice(model=model, settings={**settings, "conf": 0.3}, weights=[str(weights)])
-        pack(PackRequest(name=name, detect=choice, out=folder, precision="fp32"))
+    pack_into(folder)
     (folder / "md3.pth").unlink()
     return folder
 
