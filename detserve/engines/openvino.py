@@ -96,7 +96,9 @@ class OpenVINO(Engine):
         open_shape = tuple(-1 if side is None else side for side in self.spec.input_shape)
         self.twinned = reads_lines and cores() >= 2 * device.threads
         if self.twinned:
+            # Each stream keeps prepared convolutions of its own.
             options |= {"NUM_STREAMS": 2, "INFERENCE_NUM_THREADS": 2 * device.threads}
+            options["CPU_RUNTIME_CACHE_CAPACITY"] = PLANS // 2
 
         def compiled(shape: tuple[int, ...]) -> Any:
             model.reshape([batch, *shape])
