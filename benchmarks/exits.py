@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -27,11 +28,12 @@ from detserve.serve.launch import free_ports
 
 ENVIRONMENTS = Path(sys.prefix)
 READY_SECONDS = 300
+PIP = ("-m", "pip", "--disable-pip-version-check", "install", "-q")
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 class NoPackages(SetupError):
-    """pip does not find the packages of a server."""
+    """The packages of a server are not to be had: no index answers, or they are for another kind of machine."""
 
 
 def environment(name: str, bare: Sequence[str], whole: Sequence[str] = (), borrowing: bool = False) -> Path:
@@ -39,7 +41,8 @@ def environment(name: str, bare: Sequence[str], whole: Sequence[str] = (), borro
 
     borrowing: what it lacks, PyTorch for instance, it finds in this one.
 
-    It is made once for the same packages. Raises NoPackages where pip does not find them.
+    It is made once for the same packages. Raises NoPackages where they are not to be had, and SetupError where they
+    should be: a version that there is none of, for instance.
     """
     arguments = [Path(each).read_bytes() if Path(each).is_file() else each.encode() for each in (*bare, *whole)]
     digest = hashlib.sha256(bytes(1).join([sys.version.encode(), *arguments])).hexdigest()
@@ -48,16 +51,23 @@ def environment(name: str, bare: Sequence[str], whole: Sequence[str] = (), borro
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (folder / "made").is_file():
             return folder
-        pip = [str(folder / "bin" / "pip"), "--disable-pip-version-check", "install", "-q"]
+        pip = [str(folder / "bin" / "python"), *PIP]
         commands = [[sys.executable, "-m", "venv", "--clear", str(folder)], [*pip, "--no-deps", *bare]]
         for command in [*commands, *([[*pip, *whole]] if whole else [])]:
             done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
             if done.returncode:
-                raise NoPackages(f"{name}: {' '.join(done.stderr.split())[-300:]}")
+                to_be_had = platform.machine() == "x86_64" and index_answers(folder / "bin" / "python")
+                raise (SetupError if to_be_had else NoPackages)(f"{name}: {' '.join(done.stderr.split())[-300:]}")
         if borrowing:
             (site_packages(folder) / "borrowed.pth").write_text(f"{site_packages(Path(sys.prefix))}\n")
         (folder / "made").touch()
     return folder
+
+
+def index_answers(python: Path) -> bool:
+    """Whether that Python's pip has an index of packages, in which there always is pip."""
+    asked = [str(python), *PIP, "--retries", "1", "--dry-run", "--ignore-installed", "--no-deps", "pip"]
+    return not subprocess.run(asked, capture_output=True, check=False).returncode
 
 
 def site_packages(environment: Path) -> Path:
@@ -77,7 +87,7 @@ class Exit:
 
 @contextmanager
 def triton_server(archive: Path, scratch: Path, *others: Path, borrowing: bool = False) -> Iterator[Exit]:
-    """Triton with these archives. Raises NoPackages where pip does not find it, SetupError if it does not start."""
+    """Triton with these archives. Raises NoPackages where it is not to be had, SetupError if it does not start."""
     repository = scratch / "triton"
     for each in (archive, *others):
         triton.lay_out(each, repository)
@@ -110,7 +120,7 @@ def triton_on(repository: Path, scratch: Path, python: Path | None = None, borro
 
 @contextmanager
 def litserve_server(archive: Path, scratch: Path, borrowing: bool = False) -> Iterator[Exit]:
-    """LitServe with that archive. Raises NoPackages where pip does not find it, SetupError if it does not start."""
+    """LitServe with that archive. Raises NoPackages where it is not to be had, SetupError if it does not start."""
     folder = scratch / "litserve"
     litserve.lay_out(archive, folder)
     bare, whole = (["-r", str(folder / name)] for name in ("requirements.txt", "requirements-server.txt"))

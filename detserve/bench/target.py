@@ -100,9 +100,9 @@ class GrpcTarget:
         import grpc
 
         from detserve.client import v2_grpc
-        from detserve.client.grpc import aio_channel, predict_async
+        from detserve.client.grpc import TORCHSERVE, aio_channel
 
-        predict = v2_grpc.predict_async if self.v2 else predict_async
+        predict = (v2_grpc.TRITON if self.v2 else TORCHSERVE).predict_async
         async with aio_channel(self.address) as channel:
 
             async def attack(picture: bytes | WithDepth) -> Outcome:

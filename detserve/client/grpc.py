@@ -5,7 +5,8 @@ The messages are described here, field by field, so that nothing has to be gener
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -34,55 +35,63 @@ def aio_channel(address: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(address, _OPTIONS)
 
 
-def predict(
-    channel: grpc.Channel,
-    model: str,
-    data: bytes,
-    options: Mapping[str, str] | None = None,
-    timeout: float = 30.0,
-    token: str | None = None,
-    depth: bytes | None = None,
-) -> bytes:
-    """Send a picture to a model → the bytes of its answer: JSON of detections, or of an error where it was refused.
+@dataclass(frozen=True)
+class Protocol:
+    """How a prediction is asked for and answered over gRPC.
 
-    options: fields of the request, {"conf_threshold": "0.3"} for instance; timeout: seconds; token: of a server that
-    asks for one; depth: the map beside the picture, where the model wants one. Raises grpc.RpcError when the server
-    does not answer, or has no such model.
+    method: its path; messages: the classes of its messages, request and response by their names; write: a model, a
+    picture, fields and a depth map → a request; read: the answer's bytes of a response.
     """
-    answer = _method(channel)(_request(model, data, options, depth), timeout=timeout, metadata=metadata(token))
-    return bytes(answer.prediction)
+
+    method: str
+    messages: Callable[[], Mapping[str, Any]]
+    request: str
+    response: str
+    write: Callable[[str, bytes, Mapping[str, str], bytes | None], Any]
+    read: Callable[[Any], bytes]
+
+    def predict(
+        self,
+        channel: grpc.Channel,
+        model: str,
+        data: bytes,
+        options: Mapping[str, str] | None = None,
+        timeout: float = 30.0,
+        token: str | None = None,
+        depth: bytes | None = None,
+    ) -> bytes:
+        """Send a picture to a model → the bytes of its answer: JSON of detections, or of an error where it was refused.
+
+        options: fields of the request, {"conf_threshold": "0.3"} for instance; timeout: seconds; token: of a server
+        that asks for one; depth: the map beside the picture, where the model wants one. Raises grpc.RpcError when the
+        server does not answer, or has no such model.
+        """
+        request = self.write(model, data, options or {}, depth)
+        return self.read(self._call(channel)(request, timeout=timeout, metadata=_metadata(token)))
+
+    async def predict_async(
+        self,
+        channel: grpc.aio.Channel,
+        model: str,
+        data: bytes,
+        timeout: float = 30.0,
+        token: str | None = None,
+        depth: bytes | None = None,
+    ) -> bytes:
+        """`predict` for asyncio."""
+        request = self.write(model, data, {}, depth)
+        return self.read(await self._call(channel)(request, timeout=timeout, metadata=_metadata(token)))
+
+    def _call(self, channel: Any) -> Any:
+        messages = self.messages()
+        return channel.unary_unary(
+            self.method,
+            request_serializer=messages[self.request].SerializeToString,
+            response_deserializer=messages[self.response].FromString,
+        )
 
 
-async def predict_async(
-    channel: grpc.aio.Channel,
-    model: str,
-    data: bytes,
-    options: Mapping[str, str] | None = None,
-    timeout: float = 30.0,
-    token: str | None = None,
-    depth: bytes | None = None,
-) -> bytes:
-    """`predict` for asyncio."""
-    answer = await _method(channel)(_request(model, data, options, depth), timeout=timeout, metadata=metadata(token))
-    return bytes(answer.prediction)
-
-
-def _method(channel: Any) -> Any:
-    return channel.unary_unary(
-        METHOD,
-        request_serializer=messages()["PredictionsRequest"].SerializeToString,
-        response_deserializer=messages()["PredictionResponse"].FromString,
-    )
-
-
-def _request(model: str, data: bytes, options: Mapping[str, str] | None, depth: bytes | None) -> Any:
-    fields = {name: value.encode() for name, value in (options or {}).items()}
-    if depth is not None:
-        fields[DEPTH_FIELD] = depth
-    return messages()["PredictionsRequest"](model_name=model, input={FIELD: data, **fields})
-
-
-def metadata(token: str | None) -> tuple[tuple[str, str], ...]:
+def _metadata(token: str | None) -> tuple[tuple[str, str], ...]:
     """What a call carries beside its message. token: of a server that asks for one."""
     return (("authorization", f"Bearer {token}"),) if token else ()
 
@@ -125,3 +134,16 @@ def messages() -> Mapping[str, Any]:
     entries(request, "input", 3, PACKAGE, Kinds.TYPE_BYTES)
     field(file.message_type.add(name="PredictionResponse"), "prediction", 1, Kinds.TYPE_BYTES)
     return classes(file)
+
+
+def _write(model: str, data: bytes, options: Mapping[str, str], depth: bytes | None) -> Any:
+    fields = {name: value.encode() for name, value in options.items()}
+    if depth is not None:
+        fields[DEPTH_FIELD] = depth
+    return messages()["PredictionsRequest"](model_name=model, input={FIELD: data, **fields})
+
+
+TORCHSERVE = Protocol(
+    METHOD, messages, "PredictionsRequest", "PredictionResponse", _write, lambda response: bytes(response.prediction)
+)
+predict, predict_async = TORCHSERVE.predict, TORCHSERVE.predict_async

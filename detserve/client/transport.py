@@ -66,8 +66,7 @@ def over_grpc(address: str, token: str | None = None, timeout: float = 30.0, v2:
     from detserve.client import grpc as grpc_client
     from detserve.client import v2_grpc
 
-    predict = v2_grpc.predict if v2 else grpc_client.predict
-
+    predict = (v2_grpc.TRITON if v2 else grpc_client.TORCHSERVE).predict
     with grpc_client.channel(address) as channel:
 
         def send(question: Question) -> Reply:

@@ -10,65 +10,12 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-import grpc
 from google.protobuf import descriptor_pb2
 
-from detserve.client.grpc import Kinds, classes, entries, field, metadata
+from detserve.client.grpc import Kinds, Protocol, classes, entries, field
 
 PACKAGE = "inference"
 METHOD = f"/{PACKAGE}.GRPCInferenceService/ModelInfer"
-
-
-def predict(
-    channel: grpc.Channel,
-    model: str,
-    data: bytes,
-    options: Mapping[str, str] | None = None,
-    timeout: float = 30.0,
-    token: str | None = None,
-    depth: bytes | None = None,
-) -> bytes:
-    """`detserve.client.grpc.predict` in this protocol. Raises grpc.RpcError when the server does not answer."""
-    answer = _method(channel)(_request(model, data, options, depth), timeout=timeout, metadata=metadata(token))
-    return _answer(answer)
-
-
-async def predict_async(
-    channel: grpc.aio.Channel,
-    model: str,
-    data: bytes,
-    timeout: float = 30.0,
-    token: str | None = None,
-    depth: bytes | None = None,
-) -> bytes:
-    """`predict` for asyncio."""
-    return _answer(
-        await _method(channel)(_request(model, data, None, depth), timeout=timeout, metadata=metadata(token))
-    )
-
-
-def _method(channel: Any) -> Any:
-    return channel.unary_unary(
-        METHOD,
-        request_serializer=messages()["ModelInferRequest"].SerializeToString,
-        response_deserializer=messages()["ModelInferResponse"].FromString,
-    )
-
-
-def _request(model: str, data: bytes, options: Mapping[str, str] | None, depth: bytes | None) -> Any:
-    request = messages()["ModelInferRequest"](model_name=model)
-    for name, value in (options or {}).items():
-        request.parameters[name].string_param = value
-    for name, content in {"pictures": data, "depth": depth}.items():
-        if content is not None:
-            request.inputs.add(name=name, datatype="BYTES", shape=[1, 1])
-            request.raw_input_contents.append(struct.pack("<I", len(content)) + content)
-    return request
-
-
-def _answer(response: Any) -> bytes:
-    """The one string of the one output, which stands behind its length."""
-    return bytes(response.raw_output_contents[0][4:])
 
 
 @cache
@@ -90,3 +37,22 @@ def messages() -> Mapping[str, Any]:
     response = file.message_type.add(name="ModelInferResponse")
     field(response, "raw_output_contents", 6, Kinds.TYPE_BYTES, Kinds.LABEL_REPEATED)
     return classes(file)
+
+
+def _write(model: str, data: bytes, options: Mapping[str, str], depth: bytes | None) -> Any:
+    request = messages()["ModelInferRequest"](model_name=model)
+    for name, value in options.items():
+        request.parameters[name].string_param = value
+    for name, content in {"pictures": data, "depth": depth}.items():
+        if content is not None:
+            request.inputs.add(name=name, datatype="BYTES", shape=[1, 1])
+            request.raw_input_contents.append(struct.pack("<I", len(content)) + content)
+    return request
+
+
+def _read(response: Any) -> bytes:
+    """The one string of the one output, which stands behind its length."""
+    return bytes(response.raw_output_contents[0][4:])
+
+
+TRITON = Protocol(METHOD, messages, "ModelInferRequest", "ModelInferResponse", _write, _read)

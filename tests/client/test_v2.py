@@ -42,7 +42,7 @@ def test_a_reply_is_as_predictions_would_have_it(status: int, content: bytes, wa
 
 def test_grpcs_messages_are_those_of_the_protocol() -> None:
     """Fields by the numbers that the protocol gives them."""
-    request = v2_grpc._request("fd1", b"abc", {"masks": "none"}, None)
+    request = v2_grpc.TRITON.write("fd1", b"abc", {"masks": "none"}, None)
     assert request.SerializeToString(deterministic=True) == (
         b"\n\x03fd1" b'"\x0f\n\x05masks\x12\x06\x1a\x04none' b"*\x15\n\x08pictures\x12\x05BYTES\x1a\x02\x01\x01"
         b":\x07\x03\x00\x00\x00abc"

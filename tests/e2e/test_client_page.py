@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks import exits
 from detserve.pack.weights import locate
 from tests.harness.server import Server
 from tests.test_wheel import PARTS
@@ -68,14 +69,11 @@ class Fresh:
 
     def install(self, *what: str) -> None:
         """Install, or skip the test where no index of packages answers."""
-        ended = self._pip(*what)
-        if ended.returncode and self._pip("--dry-run", "--ignore-installed", "--no-deps", "pip").returncode:
+        pip = [str(self.python), *exits.PIP, "--retries", "1", *what]
+        ended = subprocess.run(pip, capture_output=True, text=True, timeout=280, check=False)
+        if ended.returncode and not exits.index_answers(self.python):
             pytest.skip("no index of packages answers: not even pip is there")
         assert ended.returncode == 0, ended.stderr
-
-    def _pip(self, *what: str) -> subprocess.CompletedProcess[str]:
-        pip = [str(self.python), "-m", "pip", "--disable-pip-version-check", "--retries", "1", "install", "-q", *what]
-        return subprocess.run(pip, capture_output=True, text=True, timeout=280, check=False)
 
     def run(self, code: str, server: Server) -> str:
         """What an example prints. The server's address is the only thing that is changed in it."""

@@ -16,9 +16,7 @@ pytestmark = pytest.mark.slow
 FIRST_ANSWER = 1.0
 """Seconds from a drop to the boxes."""
 FRAME = 16.0
-"""Milliseconds."""
-SHARE = 0.9
-"""Of the frames that must be within that. In the others some other process has the core, in whichever part they are."""
+"""Milliseconds. In three of sixty frames some other process may have the core, in whichever part they are."""
 
 
 def test_run_lengths_are_read_as_coco_writes_them(page: Page) -> None:
@@ -138,4 +136,4 @@ def test_the_slider_redraws_a_thousand_boxes_within_a_frame(page: Page) -> None:
     slow = np.round(frames, 1)[times >= FRAME].tolist()
     print(f"redrawn: median {np.median(times):.1f} ms of {len(times)}, {parts}; over {FRAME:g} ms: {slow}; {shown}")
     assert re.match(r"[89]\d\d faces|1000 faces", shown)
-    assert np.quantile(times, SHARE) < FRAME
+    assert np.median(times) < FRAME and sorted(times)[-4] < FRAME
