@@ -103,6 +103,10 @@ class Bulk:
         rows = [row for path in self.out.glob("part-*.parquet") for row in parquet.read_table(path).to_pylist()]
         return sorted(rows, key=lambda row: (row["path"], row["version"]))
 
+    def sizes(self) -> list[int]:
+        """How many rows each shard has."""
+        return [parquet.read_metadata(path).num_rows for path in self.out.glob("part-*.parquet")]
+
     def answers(self) -> list[dict[str, Any]]:
         """The rows without the milliseconds, which differ from run to run."""
         return [{name: value for name, value in row.items() if name != "ms"} for row in self.rows()]
