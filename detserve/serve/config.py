@@ -106,6 +106,11 @@ class Settings:
         return self.run_dir / "tmp"
 
     @property
+    def classes(self) -> Path:
+        """The folder of what Java loads instead of TorchServe's own; see `detserve.serve.netty`."""
+        return self.run_dir / "classes"
+
+    @property
     def key_file(self) -> Path:
         """Where TorchServe writes its keys: its working directory."""
         return self.run_dir / "key_file.json"

@@ -25,6 +25,7 @@ from detserve.places import installing
 from detserve.serve.config import Listener, Settings, template, write
 from detserve.serve.drain import drain
 from detserve.serve.java import find_java, flags
+from detserve.serve.netty import write_classes
 from detserve.serve.output import Output
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -75,6 +76,7 @@ class Frontend:
             self._lock = _lock(settings.run_dir)
             self._clean()
             write(settings)
+            write_classes(settings.classes)
             settings.logs.mkdir(exist_ok=True)
             settings.tmp.mkdir(exist_ok=True)
             with _signals_held():  # an exception from a handler must not lose the process
@@ -190,6 +192,7 @@ def _server_home() -> Path:
 
 def _arguments(settings: Settings, home: Path) -> list[str]:
     # Java itself, not the command `torchserve`, whose pid file in /tmp lets no two servers run.
+    class_path = settings.classes, home / "ts" / "frontend" / "*"
     return [
         *flags(),
         *template(settings.config_dir).get("vmargs", "").split(),
@@ -198,7 +201,7 @@ def _arguments(settings: Settings, home: Path) -> list[str]:
         f"-DLOG_LOCATION={settings.logs}",
         f"-DMETRICS_LOCATION={settings.logs}",
         f"-Djava.io.tmpdir={settings.tmp}",
-        *("-cp", str(home / "ts" / "frontend" / "*")),
+        *("-cp", os.pathsep.join(map(str, class_path))),
         "org.pytorch.serve.ModelServer",
         *("--python", sys.executable),
         *("-f", str(settings.run_dir / "config.properties")),
