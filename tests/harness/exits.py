@@ -39,7 +39,7 @@ def asked(server: Server | Exit, sent: Mapping[str, Any], model: str = "fd1") ->
 def small(astronaut: bytes) -> bytes:
     """The photograph in few bytes, so that a body of many has arrived long before it is answered."""
     buffer = io.BytesIO()
-    Image.open(io.BytesIO(astronaut)).save(buffer, "JPEG")
+    Image.open(io.BytesIO(astronaut)).resize((128, 128)).save(buffer, "JPEG")
     return buffer.getvalue()
 
 
