@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from benchmarks.exits import Exit, litserve_server, triton_on
+from benchmarks.processes import tree
 from detserve.errors import SetupError
 from detserve.pack.exits import triton as triton_exit
 from tests.harness.archives import Shelf
@@ -125,6 +126,7 @@ def test_a_killed_instance_of_triton_stays_away(shelf: Shelf, triton: Exit, tmp_
         assert 500 in said <= {200, 500}
         assert requests.get(f"{server.url}/v2/health/ready", timeout=60).ok
         assert len(processes(server, "triton_python_backend_stub")) < len(stubs)
+        kill(server)
 
 
 def test_triton_answers_what_is_under_way_when_it_is_ended(
@@ -139,6 +141,13 @@ def test_triton_answers_what_is_under_way_when_it_is_ended(
         server.process.terminate()
         assert [each.result().status_code for each in running] == [200] * 8
         assert waiting > 2
+        kill(server)
+
+
+def kill(server: Exit) -> None:
+    """End Triton at once. By itself it waits half a minute for an instance that was killed, or for its connections."""
+    for each in tree(server.process):
+        each.kill()
 
 
 def test_a_model_that_cannot_load_says_why(shelf: Shelf, tmp_path: Path, triton: Exit) -> None:
