@@ -347,7 +347,7 @@ def test_a_large_picture_takes_a_worker_few_bytes_a_pixel(server: Server, suffix
 
 def qpstest(folder: Path, *words: str | Path) -> tuple[str, list[dict[str, Any]]]:
     """Run qpstest.py on md1 in that folder → what it printed, and its loads, none of which had an error."""
-    load = ["--concurrency", "1,2", "--warmup", "0", "--duration", "8", "--pictures", "640x480", "--processes", "1"]
+    load = ["--concurrency", "1,2", "--warmup", "0", "--duration", "4", "--pictures", "640x480", "--processes", "1"]
     command = [sys.executable, ROOT / "qpstest.py", "--model", "md1", *load, "--json", folder / "r.json", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
