@@ -347,7 +347,7 @@ def test_a_large_picture_takes_a_worker_few_bytes_a_pixel(server: Server, suffix
 
 def qpstest(folder: Path, *words: str | Path) -> tuple[str, list[dict[str, Any]]]:
     """Run qpstest.py on md1 in that folder → what it printed, and its loads, none of which had an error."""
-    load = ["--concurrency", "1,2", "--warmup", "0", "--duration", "4", "--pictures", "640x480", "--processes", "1"]
+    load = ["--concurrency", "1,2", "--warmup", "0", "--duration", "6", "--pictures", "640x480", "--processes", "1"]
     command = [sys.executable, ROOT / "qpstest.py", "--model", "md1", *load, "--json", folder / "r.json", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -361,7 +361,7 @@ def qpstest(folder: Path, *words: str | Path) -> tuple[str, list[dict[str, Any]]
 def test_the_server_is_measured(server: Server, tmp_path: Path, protocol: str) -> None:
     address = ["--url", server.url if protocol == "http" else f"127.0.0.1:{server.grpc_port}", "--protocol", protocol]
     files = ["--csv", tmp_path / "r.csv", "--plot", tmp_path / "r.html"]
-    printed, loads = qpstest(tmp_path, "--mode", "3", *address, "--rate", "1", "--vis", "1", *files)
+    printed, loads = qpstest(tmp_path, "--mode", "3", *address, "--rate", "0.5", "--vis", "1", *files)
     assert [load["concurrency"] for load in loads] == [1, 2, None]
     assert protocol == "grpc" or loads[0]["infer_ms"] > 0
     assert printed.count("wrote ") == 3
