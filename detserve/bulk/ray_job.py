@@ -7,6 +7,7 @@ shards under the same names.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pickle
@@ -35,6 +36,8 @@ STORE_BYTES = 1 << 28
 REACH_SECONDS = 10.0
 END_SECONDS = 5.0
 """For Ray Data to end what it is at."""
+ITERATING = ("iter_threaded", "Prefetcher")
+"""How Ray Data names the threads that fetch what its iterators give."""
 
 
 class Actor:
@@ -100,7 +103,7 @@ class OnRay:
 
         traceback.clear_frames(trace)  # they hold iterators of Ray Data's
         try:
-            _end_executors()
+            _end_threads()
         finally:
             ray.shutdown()
 
@@ -169,13 +172,22 @@ def reason(error: Exception) -> str:
     return (f"{type(cause).__name__}: {cause}" if cause else str(error)).splitlines()[0]
 
 
-def _end_executors() -> None:
-    """End the threads of Ray Data that an interrupt has cut from their iterators: they call Ray to their end."""
+def _end_threads() -> None:
+    """End the threads of Ray Data that an interrupt has cut from their iterators: they call Ray to their end.
+
+    One whose call meets Ray's shutdown ends the whole process, without the line that says what happened.
+    """
+    from ray.data._internal.block_batching.util import WaitBlockPrefetcher
     from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
     for thread in threading.enumerate():
         if isinstance(thread, StreamingExecutor):
             thread.shutdown(force=True)
+    for each in gc.get_objects():
+        if type(each) is WaitBlockPrefetcher:
+            each.stop()
+    for thread in threading.enumerate():
+        if isinstance(thread, StreamingExecutor) or thread.name in ITERATING:
             thread.join(END_SECONDS)
 
 
